@@ -1,0 +1,145 @@
+"""Messages to tokens. Control tokens come from the template alone.
+
+Text from users, files and stored history stays text even where it spells a control token. Before
+the template runs, each such spelling in a message is replaced by one private-use character;
+afterwards it is put back and tokenized with special-token parsing off. A conversation that spells
+none is tokenized in one call and equals llama.cpp's own tokens.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+from localchat.engine.chat_template import ChatTemplate
+from localchat.types import GenerationRequest
+
+# Planes 15 and 16: never assigned to characters. Ones that a message holds are replaced as well.
+_FIRST_GUARD = 0xF0000
+_GUARDS = "\U000f0000-\U0010ffff"
+
+
+class Tokenizer(Protocol):
+    """What is needed of `localchat.llama.vocabulary.Vocabulary`."""
+
+    adds_bos: bool
+
+    @property
+    def bos(self) -> str: ...
+    @property
+    def control_tokens(self) -> dict[str, int]: ...
+    def tokenize(self, text: str, *, add_special: bool, parse_special: bool) -> list[int]: ...
+    def strips_space_after(self, token: int) -> bool: ...
+    def strips_space_before(self, token: int) -> bool: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    text: str
+    tokens: list[int]
+
+
+class PromptBuilder:
+    """Builds the prompts of one model; `template` is None for a model without a chat template."""
+
+    def __init__(self, tokenizer: Tokenizer, template: ChatTemplate | None) -> None:
+        self._tokenizer = tokenizer
+        self._template = template
+        control = tokenizer.control_tokens
+        # Longest first: llama.cpp looks for long spellings before their prefixes.
+        spellings = sorted(control, key=len, reverse=True)
+        self._control = re.compile("|".join(map(re.escape, spellings)) or "(?!)")
+        self._hidden = re.compile(f"{self._control.pattern}|[{_GUARDS}]")
+        self._beginnings = {text[:end] for text in spellings for end in range(1, len(text))}
+        self._endings = {text[start:] for text in spellings for start in range(1, len(text))}
+        self._longest = max(map(len, spellings), default=0)
+
+    def build(self, request: GenerationRequest) -> Prompt:
+        """The prompt of a request: rendered by the template, or plain text where there is none.
+
+        Raises TemplateFailed.
+        """
+        if request.prompt is not None:
+            tokens = self._tokenizer.tokenize(
+                request.prompt, add_special=True, parse_special=False
+            )
+            return Prompt(request.prompt, tokens)
+        if self._template is None:
+            text = "\n\n".join(message.content for message in request.messages)
+            tokens = self._tokenizer.tokenize(text, add_special=True, parse_special=False)
+            return Prompt(text, tokens)
+        guards = _Guards()
+        hidden = tuple(
+            replace(message, content=self._hide(message.content, guards))
+            for message in request.messages
+        )
+        rendered = self._template.render(hidden)
+        if self._tokenizer.adds_bos and self._tokenizer.bos:
+            # The tokenizer adds it; the template's own would be a second one.
+            rendered = rendered.removeprefix(self._tokenizer.bos)
+        text = guards.restore(rendered)
+        if not guards:
+            return Prompt(text, self._tokenizer.tokenize(text, add_special=True, parse_special=True))
+        return Prompt(text, self._tokenize_guarded(rendered, guards))
+
+    def _hide(self, text: str, guards: _Guards) -> str:
+        text = self._hidden.sub(lambda match: guards.hide(match.group()), text)
+        # Half a spelling at an edge could be completed by what the template puts beside it.
+        if tail := _longest_in(self._beginnings, (text[-n:] for n in self._lengths(text))):
+            text = text[: -len(tail)] + guards.hide(tail)
+        if head := _longest_in(self._endings, (text[:n] for n in self._lengths(text))):
+            text = guards.hide(head) + text[len(head) :]
+        return text
+
+    def _lengths(self, text: str) -> range:
+        return range(min(len(text), self._longest - 1), 0, -1)
+
+    def _tokenize_guarded(self, rendered: str, guards: _Guards) -> list[int]:
+        """What llama.cpp does with special-token parsing on, but only for unguarded text."""
+        tokenizer, control = self._tokenizer, self._tokenizer.control_tokens
+        tokens = tokenizer.tokenize("", add_special=True, parse_special=False)
+        position, previous = 0, None
+        for match in [*self._control.finditer(rendered), None]:
+            found = control[match.group()] if match else None
+            plain = rendered[position : match.start() if match else None]
+            if previous is not None and tokenizer.strips_space_after(previous):
+                plain = plain.lstrip()
+            if found is not None and tokenizer.strips_space_before(found):
+                plain = plain.rstrip()
+            if plain:
+                plain = guards.restore(plain)
+                tokens += tokenizer.tokenize(plain, add_special=False, parse_special=False)
+            if match and found is not None:
+                tokens.append(found)
+                position, previous = match.end(), found
+        return tokens
+
+
+class _Guards:
+    """Stand-ins for pieces of text, one private-use character for each distinct piece."""
+
+    def __init__(self) -> None:
+        self._character: dict[str, str] = {}
+        self._text: dict[str, str] = {}
+
+    def __len__(self) -> int:
+        return len(self._text)
+
+    def hide(self, text: str) -> str:
+        if text not in self._character:
+            # 131,072 of them; more distinct spellings would need a vocabulary that large.
+            character = chr(_FIRST_GUARD + len(self._text))
+            self._character[text] = character
+            self._text[character] = text
+        return self._character[text]
+
+    def restore(self, text: str) -> str:
+        if not self._text:
+            return text
+        return re.sub(f"[{_GUARDS}]", lambda match: self._text.get(match[0], match[0]), text)
+
+
+def _longest_in(known: set[str], candidates: Iterable[str]) -> str | None:
+    return next((text for text in candidates if text in known), None)

@@ -1,0 +1,103 @@
+"""Which tokens each slot of the KV cache holds, and which slot a prompt should go to.
+
+A slot keeps its tokens after a reply, so the next turn of the same chat finds them. Nothing here
+knows llama.cpp: a slot is a number and a list of tokens.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+
+@dataclass(slots=True)
+class Slot:
+    index: int
+    in_use: bool = False
+    tokens: list[int] = field(default_factory=list)
+    """What an idle slot's memory holds; a slot in use belongs to its sequence."""
+    last_used: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """`slot` is to hold the first `kept` tokens of slot `source`, often itself."""
+
+    slot: int
+    kept: int
+    source: int
+
+
+class SlotTable:
+    """The slots of one context.
+
+    `can_cut`: whether the memory can forget the end of a sequence. Where it can't (recurrent
+    models), a slot is reused only if everything in it is a prefix of the prompt.
+    """
+
+    def __init__(self, count: int, *, can_cut: bool) -> None:
+        self._slots = [Slot(index) for index in range(count)]
+        self._can_cut = can_cut
+        self._clock = 0
+
+    @property
+    def num_idle_tokens(self) -> int:
+        """KV cells held by slots that nobody uses."""
+        return sum(len(slot.tokens) for slot in self._slots if not slot.in_use)
+
+    @property
+    def has_idle(self) -> bool:
+        return any(not slot.in_use for slot in self._slots)
+
+    def best(self, prompt: list[int], *, reuse: bool) -> Placement:
+        """Where a prompt should run; some slot must be idle.
+
+        The slot with the longest common prefix is taken over if that keeps most of it. Otherwise
+        the prefix is copied to an empty slot, or to the one unused for longest, and both live on.
+        """
+        idle = [slot for slot in self._slots if not slot.in_use]
+        oldest = min(idle, key=lambda slot: (bool(slot.tokens), slot.last_used))
+        if not reuse:
+            return Placement(oldest.index, 0, oldest.index)
+        source = max(idle, key=lambda slot: self._reusable(slot, prompt))
+        kept = self._reusable(source, prompt)
+        slot = source if kept and kept * 2 >= len(source.tokens) else oldest
+        return Placement(slot.index, kept, source.index if kept else slot.index)
+
+    def take(self, index: int) -> int:
+        """Marks the slot as used; returns how many tokens its memory holds."""
+        slot = self._slots[index]
+        assert not slot.in_use, "a slot serves one sequence at a time"
+        slot.in_use = True
+        held = len(slot.tokens)
+        slot.tokens = []
+        return held
+
+    def give_back(self, index: int, tokens: list[int]) -> None:
+        """The slot is idle again and its memory holds `tokens`."""
+        slot = self._slots[index]
+        assert slot.in_use, "only a slot in use can be given back"
+        self._clock += 1
+        slot.in_use, slot.tokens, slot.last_used = False, tokens, self._clock
+
+    def evict(self) -> int | None:
+        """Empties the idle slot unused for longest; None if every idle slot is empty."""
+        held = [slot for slot in self._slots if not slot.in_use and slot.tokens]
+        if not held:
+            return None
+        oldest = min(held, key=lambda slot: slot.last_used)
+        oldest.tokens = []
+        return oldest.index
+
+    def _reusable(self, slot: Slot, prompt: list[int]) -> int:
+        # The last token is computed again: its logits choose the first token of the reply.
+        common = _common_prefix(slot.tokens, prompt[:-1])
+        if not self._can_cut and common < len(slot.tokens):
+            return 0
+        return common
+
+
+def _common_prefix(left: list[int], right: list[int]) -> int:
+    for position, (a, b) in enumerate(zip(left, right, strict=False)):
+        if a != b:
+            return position
+    return min(len(left), len(right))
