@@ -1,0 +1,1 @@
+"""Connects a front end to the engine of a model, starting one where none runs."""

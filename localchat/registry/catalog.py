@@ -66,10 +66,12 @@ def find(name: str) -> Entry:
     wanted = name.lower()
     if wanted in by_key:
         return by_key[wanted]
-    near = get_close_matches(wanted, by_key, n=3)
-    # A long tag makes any two names look alike or unlike: compare without it, too.
-    near += get_close_matches(wanted.partition(":")[0], [key for key in by_key if ":" not in key])
-    meant = f" Did you mean {' or '.join(dict.fromkeys(near))}?" if near else ""
+    model = wanted.partition(":")[0]
+    if any(key.startswith(f"{model}:") for key in by_key):
+        near = [key for key in by_key if key.startswith(f"{model}:")]
+    else:
+        near = get_close_matches(model, [key for key in by_key if ":" not in key])
+    meant = f" Did you mean {' or '.join(near)}?" if near else ""
     # repr: the name is the user's text and may hold control characters.
     raise ModelNotFound(f"There is no model called {name!r}.{meant}", "localchat models list")
 

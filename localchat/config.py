@@ -1,0 +1,175 @@
+"""Settings: flag, then environment, then config.toml, then default.
+
+Pydantic validates what a person wrote, once: the result is remembered in the cache folder, so that
+a warm start, which must not pay for importing pydantic, reads plain JSON.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import difflib
+import hashlib
+import json
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Annotated, Any, ClassVar
+
+from annotated_types import Ge, Gt, Le
+
+from localchat import __version__
+from localchat.errors import ConfigError
+from localchat.paths import Paths
+
+_PREFIX = "LOCALCHAT_"
+_DURATION = re.compile(r"(-?\d+(?:\.\d+)?)\s*([smhd]?)")
+_SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Every setting, with its default. Flags of a command come on top."""
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = {"use_attribute_docstrings": True}
+
+    model: str = "smollm2-135m"
+    """The model to use where none is named: a catalogue name, or the path of a .gguf file."""
+    context: Annotated[int, Ge(64)] = 8192
+    """Tokens of conversation an engine holds, shared by all its requests; never more than the
+    model was trained for."""
+    threads: Annotated[int, Ge(0)] = 0
+    """Compute threads of an engine; 0 takes one per physical core."""
+    parallel: Annotated[int, Ge(1), Le(64)] = 16
+    """Requests that one engine works on together; more wait."""
+    keep_alive: Annotated[float, Ge(-1)] = 300.0
+    """How long an engine stays without clients: seconds, or 90s, 5m, 2h. 0 leaves with the last
+    client, -1 stays for good."""
+    offline: bool = False
+    """Never use the network, not even to download a model that is asked for."""
+    max_tokens: Annotated[int, Ge(1)] | None = None
+    """Tokens of a reply at most; unset: as many as the context holds."""
+    temperature: Annotated[float, Ge(0), Le(5)] | None = None
+    """Randomness of replies: 0 always takes the likeliest token. Unset, like the four below: the
+    model's own default."""
+    top_p: Annotated[float, Gt(0), Le(1)] | None = None
+    """Keep the likeliest tokens that together have this probability."""
+    top_k: Annotated[int, Ge(0)] | None = None
+    """Keep this many of the likeliest tokens; 0 keeps all."""
+    min_p: Annotated[float, Ge(0), Le(1)] | None = None
+    """Drop tokens less likely than this part of the likeliest one's probability."""
+    repeat_penalty: Annotated[float, Gt(0)] | None = None
+    """Above 1, makes tokens of the last 64 less likely to come again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """One setting as it stands: its value, where that came from, and what it means."""
+
+    name: str
+    value: Any
+    source: str
+    meaning: str
+
+
+def load(paths: Paths, environ: Mapping[str, str] = os.environ) -> Settings:
+    """The settings in force. Raises ConfigError, which names the setting and where it stands."""
+    text, variables = _read(paths, environ)
+    if not text and not variables:
+        return Settings()
+    written = json.dumps([__version__, text.decode("utf-8", "replace"), sorted(variables.items())])
+    fingerprint = hashlib.sha256(written.encode()).hexdigest()
+    cache = paths.cache / "settings.json"
+    with contextlib.suppress(OSError, ValueError, TypeError, KeyError):
+        remembered = json.loads(cache.read_bytes())
+        if remembered["fingerprint"] == fingerprint:
+            return Settings(**remembered["settings"])
+    settings = _validate(_merge(paths, text, variables))
+    with contextlib.suppress(OSError):  # only a later start would be slower
+        cache.parent.mkdir(parents=True, exist_ok=True)
+        temporary = cache.with_suffix(f".{os.getpid()}")
+        temporary.write_text(json.dumps({"fingerprint": fingerprint, "settings": asdict(settings)}))
+        temporary.replace(cache)
+    return settings
+
+
+def explain(paths: Paths, environ: Mapping[str, str] = os.environ) -> list[Origin]:
+    """Every setting with its origin, in the order of the class. Raises ConfigError."""
+    written = _merge(paths, *_read(paths, environ))
+    settings = _validate(written)
+    return [
+        Origin(name, getattr(settings, name), _source(written, name), meaning)
+        for name, meaning in meanings().items()
+    ]
+
+
+def meanings() -> dict[str, str]:
+    """What each setting means: the text beneath it in `Settings`, on one line."""
+    from pydantic import TypeAdapter
+
+    properties = TypeAdapter(Settings).json_schema()["properties"]
+    return {name: " ".join(properties[name]["description"].split()) for name in properties}
+
+
+def _read(paths: Paths, environ: Mapping[str, str]) -> tuple[bytes, dict[str, str]]:
+    """The text of config.toml, and the variables that set something."""
+    try:
+        text = paths.config_file.read_bytes()
+    except FileNotFoundError:
+        text = b""
+    except OSError as error:
+        raise ConfigError(f"{paths.config_file} can't be read: {error.strerror}.") from error
+    names = (field.name for field in fields(Settings))
+    variables = {_PREFIX + name.upper(): name for name in names}
+    return text, {variable: environ[variable] for variable in variables if environ.get(variable)}
+
+
+def _merge(paths: Paths, text: bytes, variables: dict[str, str]) -> dict[str, tuple[Any, str]]:
+    """name: (value as written, where it was written); the environment wins over the file."""
+    import tomllib
+
+    try:
+        table = tomllib.loads(text.decode("utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{paths.config_file} is not valid TOML: {error}.") from error
+    known = [field.name for field in fields(Settings)]
+    for name in table:
+        if name not in known:
+            close = difflib.get_close_matches(name, known, n=1)
+            raise ConfigError(
+                f"{paths.config_file} has an unknown setting {name!r}"
+                + (f"; did you mean {close[0]!r}?" if close else "."),
+                "localchat config",
+            )
+    written = {name: (value, str(paths.config_file)) for name, value in table.items()}
+    for variable, value in variables.items():
+        written[variable.removeprefix(_PREFIX).lower()] = (value, variable)
+    return written
+
+
+def _source(written: dict[str, tuple[Any, str]], name: str) -> str:
+    return written[name][1] if name in written else "default"
+
+
+def _validate(written: dict[str, tuple[Any, str]]) -> Settings:
+    from pydantic import TypeAdapter, ValidationError
+
+    values = {name: value for name, (value, _) in written.items()}
+    if "keep_alive" in values:
+        values["keep_alive"] = seconds(values["keep_alive"])
+    try:
+        return TypeAdapter(Settings).validate_python(values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = str(first["loc"][0])
+        value, source = written[name]
+        raise ConfigError(
+            f"The setting {name!r} in {source} can't be {value!r}: {first['msg']}.",
+            "localchat config --help",
+        ) from error
+
+
+def seconds(text: Any) -> Any:
+    """'5m' as 300.0; what is no duration comes back as it is, for validation to refuse."""
+    match = _DURATION.fullmatch(text.strip()) if isinstance(text, str) else None
+    return float(match[1]) * _SECONDS[match[2]] if match else text

@@ -1,0 +1,115 @@
+"""The language between a client and an engine process: one JSON object per line.
+
+Client to engine, by "op":
+
+    hello   version, keep_alive, token     must come first; makes the connection a client
+    submit  request                        a GenerationRequest
+    cancel  id
+    status                                 answered at any time, also without hello
+    stop    drain                          leave now, or (drain) when the last client has left
+
+Engine to client:
+
+    welcome version, pid                   answers hello at once
+    ready   info                           once the model is loaded: EngineInfo
+    event   event, fields                  see localchat.events
+    status  ...                            see localchat.host.server
+    bye     reason                         the engine leaves
+    failed  kind, message, hint            the engine can't serve; it leaves
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from typing import Any
+
+from localchat import events
+from localchat.errors import EngineFailed
+from localchat.types import GenerationRequest, Message, SamplingParams, Timings, Usage
+
+MAX_FRAME = 32 * 2**20  # bytes of one line
+
+Frame = dict[str, Any]
+
+
+def encode(frame: Frame) -> bytes:
+    return json.dumps(frame, separators=(",", ":")).encode() + b"\n"
+
+
+class FrameReader:
+    """Cuts a stream of bytes into frames."""
+
+    def __init__(self) -> None:
+        self._partial = bytearray()
+
+    def feed(self, data: bytes) -> list[Frame]:
+        """The frames that `data` completes. Raises EngineFailed for anything else."""
+        searched = len(self._partial)
+        self._partial += data
+        if self._partial.find(b"\n", searched) < 0:
+            if len(self._partial) > MAX_FRAME:
+                raise EngineFailed(f"A message is longer than {MAX_FRAME:,} bytes.")
+            return []
+        *lines, rest = bytes(self._partial).split(b"\n")
+        self._partial = bytearray(rest)
+        return [_parse(line) for line in lines]
+
+
+def _parse(line: bytes) -> Frame:
+    try:
+        frame = json.loads(line)
+    except (ValueError, RecursionError):
+        frame = None
+    if not isinstance(frame, dict) or not isinstance(frame.get("op"), str):
+        raise EngineFailed("A message is not what client and engine have agreed on.")
+    return frame
+
+
+def request_frame(request: GenerationRequest) -> Frame:
+    return {"op": "submit", "request": dataclasses.asdict(request)}
+
+
+def parse_request(fields: Any) -> GenerationRequest:
+    """Raises EngineFailed if `fields` do not make a request."""
+    try:
+        params = fields["params"] | {"stop": tuple(fields["params"]["stop"])}
+        return GenerationRequest(
+            **fields
+            | {
+                "messages": tuple(Message(**message) for message in fields["messages"]),
+                "params": SamplingParams(**params),
+            }
+        )
+    except (TypeError, KeyError) as error:
+        raise EngineFailed(f"A request can't be understood: {error}.") from error
+
+
+def event_frame(event: events.Event) -> Frame:
+    # Deltas are the bulk; dataclasses.asdict would copy deeply at ten times the cost.
+    if isinstance(event, events.TextDelta):
+        return {"op": "event", "event": "TextDelta", "request_id": event.request_id, "text": event.text}
+    return {"op": "event", "event": type(event).__name__, **dataclasses.asdict(event)}
+
+
+def parse_event(frame: Frame) -> events.Event:
+    """Raises EngineFailed if the frame is no event of ours."""
+    fields = {key: value for key, value in frame.items() if key not in ("op", "event")}
+    try:
+        match frame["event"]:
+            case "TextDelta":
+                return events.TextDelta(**fields)
+            case "PrefillProgress":
+                return events.PrefillProgress(**fields)
+            case "Failed":
+                return events.Failed(**fields)
+            case "Rendered":
+                return events.Rendered(**fields)
+            case "Finished":
+                fields["usage"] = Usage(**fields["usage"])
+                fields["timings"] = Timings(**fields["timings"])
+                return events.Finished(**fields)
+            case unknown:
+                raise EngineFailed(f"The engine sent an unknown event: {unknown}.")
+    except (TypeError, KeyError) as error:
+        raise EngineFailed(f"The engine sent a message that can't be read: {error}.") from error
