@@ -7,16 +7,13 @@ a warm start, which must not pay for importing pydantic, reads plain JSON.
 from __future__ import annotations
 
 import contextlib
-import difflib
 import hashlib
 import json
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
-from typing import Annotated, Any, ClassVar
-
-from annotated_types import Ge, Gt, Le
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any, ClassVar, TypeVar, get_type_hints
 
 from localchat import __version__
 from localchat.errors import ConfigError
@@ -27,6 +24,15 @@ _DURATION = re.compile(r"(-?\d+(?:\.\d+)?)\s*([smhd]?)")
 _SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
+_T = TypeVar("_T")
+
+
+def _bounded(default: _T, **bounds: float) -> _T:
+    """A field with pydantic's bounds, stated without importing pydantic."""
+    bounded: Any = field(default=default, metadata=bounds)
+    return bounded  # type: ignore[no-any-return]
+
+
 @dataclass(frozen=True, slots=True)
 class Settings:
     """Every setting, with its default. Flags of a command come on top."""
@@ -35,30 +41,30 @@ class Settings:
 
     model: str = "smollm2-135m"
     """The model to use where none is named: a catalogue name, or the path of a .gguf file."""
-    context: Annotated[int, Ge(64)] = 8192
+    context: int = _bounded(8192, ge=64)
     """Tokens of conversation an engine holds, shared by all its requests; never more than the
     model was trained for."""
-    threads: Annotated[int, Ge(0)] = 0
+    threads: int = _bounded(0, ge=0)
     """Compute threads of an engine; 0 takes one per physical core."""
-    parallel: Annotated[int, Ge(1), Le(64)] = 16
+    parallel: int = _bounded(16, ge=1, le=64)
     """Requests that one engine works on together; more wait."""
-    keep_alive: Annotated[float, Ge(-1)] = 300.0
+    keep_alive: float = _bounded(300.0, ge=-1)
     """How long an engine stays without clients: seconds, or 90s, 5m, 2h. 0 leaves with the last
     client, -1 stays for good."""
     offline: bool = False
     """Never use the network, not even to download a model that is asked for."""
-    max_tokens: Annotated[int, Ge(1)] | None = None
+    max_tokens: int | None = _bounded(None, ge=1)
     """Tokens of a reply at most; unset: as many as the context holds."""
-    temperature: Annotated[float, Ge(0), Le(5)] | None = None
+    temperature: float | None = _bounded(None, ge=0, le=5)
     """Randomness of replies: 0 always takes the likeliest token. Unset, like the four below: the
     model's own default."""
-    top_p: Annotated[float, Gt(0), Le(1)] | None = None
+    top_p: float | None = _bounded(None, gt=0, le=1)
     """Keep the likeliest tokens that together have this probability."""
-    top_k: Annotated[int, Ge(0)] | None = None
+    top_k: int | None = _bounded(None, ge=0)
     """Keep this many of the likeliest tokens; 0 keeps all."""
-    min_p: Annotated[float, Ge(0), Le(1)] | None = None
+    min_p: float | None = _bounded(None, ge=0, le=1)
     """Drop tokens less likely than this part of the likeliest one's probability."""
-    repeat_penalty: Annotated[float, Gt(0)] | None = None
+    repeat_penalty: float | None = _bounded(None, gt=0)
     """Above 1, makes tokens of the last 64 less likely to come again."""
 
 
@@ -135,6 +141,8 @@ def _merge(paths: Paths, text: bytes, variables: dict[str, str]) -> dict[str, tu
     known = [field.name for field in fields(Settings)]
     for name in table:
         if name not in known:
+            import difflib
+
             close = difflib.get_close_matches(name, known, n=1)
             raise ConfigError(
                 f"{paths.config_file} has an unknown setting {name!r}"
@@ -152,13 +160,18 @@ def _source(written: dict[str, tuple[Any, str]], name: str) -> str:
 
 
 def _validate(written: dict[str, tuple[Any, str]]) -> Settings:
-    from pydantic import TypeAdapter, ValidationError
+    from pydantic import Field, ValidationError, create_model
 
+    types = get_type_hints(Settings)
+    schema: Any = create_model(
+        "Settings",
+        **{f.name: (types[f.name], Field(f.default, **f.metadata)) for f in fields(Settings)},  # type: ignore[call-overload]
+    )
     values = {name: value for name, (value, _) in written.items()}
     if "keep_alive" in values:
         values["keep_alive"] = seconds(values["keep_alive"])
     try:
-        return TypeAdapter(Settings).validate_python(values)
+        return Settings(**schema(**values).model_dump())
     except ValidationError as error:
         first = error.errors()[0]
         name = str(first["loc"][0])

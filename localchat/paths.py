@@ -8,7 +8,6 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -87,6 +86,8 @@ def _short(runtime: Path) -> Path:
     if len(os.fsencode(runtime)) <= _LONGEST_RUNTIME_PATH:
         return runtime
     digest = hashlib.sha256(os.fsencode(runtime)).hexdigest()[:12]
+    import tempfile
+
     return Path(tempfile.gettempdir()) / f"localchat-{digest}"
 
 

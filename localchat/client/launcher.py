@@ -36,12 +36,10 @@ def open_engine(
     endpoint = Endpoint(paths.runtime, _key(model, options))
     log = paths.logs / f"{endpoint.key}.log"
     for attempt in range(_ATTEMPTS):
-        connection, token = endpoint.connect() or _start(
-            endpoint, model, options, keep_alive, log
-        )
+        connection = endpoint.connect() or _start(endpoint, model, options, keep_alive, log)
         client = SocketClient(connection, log)
         try:
-            client.greet(keep_alive, token)
+            client.greet(keep_alive)
         except OtherVersion:
             client.send({"op": "stop", "drain": True})
             client.receive("bye")
@@ -61,7 +59,7 @@ def open_engine(
 
 def _key(model: ModelRef, options: LoadOptions) -> str:
     """Names an engine: the same file and options find the same process."""
-    found = os.stat(model.path)
+    found = Path(model.path).stat()
     file = [os.path.realpath(model.path), found.st_size, found.st_mtime_ns, found.st_ino]
     load = [file, model.chat_template, asdict(options)]
     return hashlib.sha256(json.dumps(load).encode()).hexdigest()[:16]
@@ -69,7 +67,7 @@ def _key(model: ModelRef, options: LoadOptions) -> str:
 
 def _start(
     endpoint: Endpoint, model: ModelRef, options: LoadOptions, keep_alive: float, log: Path
-) -> tuple[socket.socket, str | None]:
+) -> socket.socket:
     with _starting(endpoint):
         found = endpoint.connect()
         if found is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import threading
 from collections import deque
@@ -26,14 +27,14 @@ _CHUNK = 2**16
 _LOG_TAIL = 4096  # bytes of the log to look at for a reason
 
 
-class OtherVersion(Exception):  # noqa: N818 - a fact to act on, not a failure
+class OtherVersion(Exception):
     """The engine was started by another version of localchat."""
 
 
 class SocketClient:
-    """See `localchat.client.base.EngineClient`. `log` is the engine's log file."""
+    """See `localchat.client.base.EngineClient`. `log`, the engine's log file, explains its end."""
 
-    def __init__(self, connection: socket.socket, log: Path) -> None:
+    def __init__(self, connection: socket.socket, log: Path | None = None) -> None:
         self._socket = connection
         self._log = log
         self._reader = FrameReader()
@@ -47,9 +48,9 @@ class SocketClient:
         assert self._info is not None, "wait_until_ready comes first"
         return self._info
 
-    def greet(self, keep_alive: float, token: str | None) -> None:
+    def greet(self, keep_alive: float) -> None:
         """Raises OtherVersion, or EngineDied if the engine was just leaving."""
-        self.send({"op": "hello", "version": __version__, "keep_alive": keep_alive, "token": token})
+        self.send({"op": "hello", "version": __version__, "keep_alive": keep_alive})
         if self.receive("welcome").get("version") != __version__:
             raise OtherVersion
 
@@ -108,15 +109,12 @@ class SocketClient:
         return frame
 
     def _send_bytes(self, data: bytes) -> None:
-        try:
-            with self._sending:
-                self._socket.sendall(data)
-        except ConnectionError:
-            # What it said before it went is still to be read, and says more than this does.
-            pass
+        # If the engine has gone: what it said before is still to be read, and says more.
+        with contextlib.suppress(ConnectionError), self._sending:
+            self._socket.sendall(data)
 
     def _death(self, how: str) -> EngineDied:
-        lines = _last_lines(self._log)
+        lines = _last_lines(self._log) if self._log else ""
         reason = f" Its log ends with:\n{lines}" if lines else ""
         return EngineDied(f"The engine {how}.{reason}", _AGAIN)
 

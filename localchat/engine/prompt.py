@@ -62,9 +62,7 @@ class PromptBuilder:
         Raises TemplateFailed.
         """
         if request.prompt is not None:
-            tokens = self._tokenizer.tokenize(
-                request.prompt, add_special=True, parse_special=False
-            )
+            tokens = self._tokenizer.tokenize(request.prompt, add_special=True, parse_special=False)
             return Prompt(request.prompt, tokens)
         if self._template is None:
             text = "\n\n".join(message.content for message in request.messages)
@@ -81,7 +79,9 @@ class PromptBuilder:
             rendered = rendered.removeprefix(self._tokenizer.bos)
         text = guards.restore(rendered)
         if not guards:
-            return Prompt(text, self._tokenizer.tokenize(text, add_special=True, parse_special=True))
+            return Prompt(
+                text, self._tokenizer.tokenize(text, add_special=True, parse_special=True)
+            )
         return Prompt(text, self._tokenize_guarded(rendered, guards))
 
     def _hide(self, text: str, guards: _Guards) -> str:

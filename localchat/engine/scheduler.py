@@ -18,7 +18,7 @@ from localchat.engine.slots import Placement, SlotTable
 _PREFILL_BESIDE_DECODE = 128
 
 
-class Aborted(Exception):  # noqa: N818 - an outcome that was asked for, not an error
+class Aborted(Exception):
     """A batch was stopped on request before it was done."""
 
 

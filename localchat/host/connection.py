@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import socket
 
-from localchat.errors import EngineFailed
 from localchat.host.protocol import Frame, FrameReader, encode
 
 # Bytes kept for a client that does not read, before it is let go.
@@ -14,9 +13,12 @@ _FAREWELL = 1.0  # seconds a client gets to read the last frames
 
 
 class Connection:
-    def __init__(self, sock: socket.socket) -> None:
+    """`is_trusted`: whether frames may be acted on, or the token must come first."""
+
+    def __init__(self, sock: socket.socket, *, is_trusted: bool) -> None:
         sock.setblocking(False)
         self.sock = sock
+        self.is_trusted = is_trusted
         self.is_open = True
         self.is_client = False
         """Whether hello was said: only clients keep an engine alive."""

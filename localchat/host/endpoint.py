@@ -14,6 +14,7 @@ import struct
 from collections.abc import Iterator
 from pathlib import Path
 
+from localchat.host.protocol import encode
 from localchat.paths import make_private
 
 _HAS_UNIX_SOCKETS = hasattr(socket, "AF_UNIX")
@@ -35,7 +36,7 @@ class Endpoint:
                 yield cls(runtime, path.stem)
 
     def listen(self) -> tuple[socket.socket, str | None]:
-        """A listening socket, and the token a client must send (None on Unix sockets).
+        """A listening socket, and the token every connection must begin with, if any.
 
         The file appears, in one step, only when connecting works: whoever finds that nobody
         listens behind a file may remove it.
@@ -57,15 +58,14 @@ class Endpoint:
         temporary.replace(self.path)
         return listener, token
 
-    def connect(self) -> tuple[socket.socket, str | None] | None:
-        """A connection and the token to send with hello; None if no engine answers there.
+    def connect(self) -> socket.socket | None:
+        """A connection, or None if no engine answers there.
 
         Raises PermissionError if somebody else's process answers.
         """
         try:
             if not _HAS_UNIX_SOCKETS:
-                found = json.loads(self.path.read_text())
-                return socket.create_connection(("127.0.0.1", found["port"])), found["token"]
+                return self._connect_loopback()
             connection = socket.socket(socket.AF_UNIX)
             try:
                 connection.connect(str(self.path))
@@ -77,7 +77,13 @@ class Endpoint:
         if not is_same_user(connection):
             connection.close()
             raise PermissionError(f"{self.path} is served by another user")
-        return connection, None
+        return connection
+
+    def _connect_loopback(self) -> socket.socket:
+        found = json.loads(self.path.read_text())
+        connection = socket.create_connection(("127.0.0.1", found["port"]))
+        connection.sendall(encode({"op": "token", "token": found["token"]}))
+        return connection
 
     def remove(self) -> None:
         self.path.unlink(missing_ok=True)

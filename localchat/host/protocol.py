@@ -2,7 +2,8 @@
 
 Client to engine, by "op":
 
-    hello   version, keep_alive, token     must come first; makes the connection a client
+    token   token                          comes first where there is no Unix socket
+    hello   version, keep_alive            from a client: the engine stays while it is connected
     submit  request                        a GenerationRequest
     cancel  id
     status                                 answered at any time, also without hello
@@ -88,7 +89,12 @@ def parse_request(fields: Any) -> GenerationRequest:
 def event_frame(event: events.Event) -> Frame:
     # Deltas are the bulk; dataclasses.asdict would copy deeply at ten times the cost.
     if isinstance(event, events.TextDelta):
-        return {"op": "event", "event": "TextDelta", "request_id": event.request_id, "text": event.text}
+        return {
+            "op": "event",
+            "event": "TextDelta",
+            "request_id": event.request_id,
+            "text": event.text,
+        }
     return {"op": "event", "event": type(event).__name__, **dataclasses.asdict(event)}
 
 

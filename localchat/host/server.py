@@ -5,8 +5,10 @@ Delivery never blocks the engine: what a client does not read is kept for it, up
 
 from __future__ import annotations
 
+import contextlib
 import os
 import resource
+import secrets
 import selectors
 import socket
 import sys
@@ -96,7 +98,7 @@ class Server:
             self._log("refused a connection of another user")
             sock.close()
             return
-        connection = Connection(sock)
+        connection = Connection(sock, is_trusted=self._token is None)
         self._connections.add(connection)
         self._selector.register(
             sock, selectors.EVENT_READ, lambda mask: self._serve(connection, mask)
@@ -138,10 +140,14 @@ class Server:
 
     def _handle(self, connection: Connection, frame: Frame) -> None:
         op = frame["op"]
-        if op == "hello":
+        if not connection.is_trusted:
+            connection.is_trusted = op == "token" and secrets.compare_digest(
+                str(frame.get("token")).encode(), str(self._token).encode()
+            )
+            if not connection.is_trusted:
+                raise EngineFailed("The connection does not have this engine's token.")
+        elif op == "hello":
             self._greet(connection, frame)
-        elif self._token is not None and not connection.is_client:
-            raise EngineFailed("The connection has not shown this engine's token.")
         elif op == "status":
             connection.send(self._status())
         elif op == "stop":
@@ -155,8 +161,6 @@ class Server:
             raise EngineFailed(f"The engine can't be asked for {op!r} now.")
 
     def _greet(self, connection: Connection, frame: Frame) -> None:
-        if self._token is not None and frame.get("token") != self._token:
-            raise EngineFailed("The connection has not shown this engine's token.")
         connection.is_client = True
         if isinstance(frame.get("keep_alive"), int | float):
             self._keep_alive = float(frame["keep_alive"])
@@ -194,7 +198,6 @@ class Server:
             self.leave("stopped")
 
     def _status(self) -> Frame:
-        alone = not any(connection.is_client for connection in self._connections)
         expires = self._alone_since + self._keep_alive - time.monotonic()
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         return {
@@ -208,17 +211,18 @@ class Server:
             "clients": sum(connection.is_client for connection in self._connections),
             "requests": len(self._owners),
             "uptime": time.monotonic() - self._started,
-            "expires": max(0.0, expires) if alone and self._keep_alive >= 0 else None,
+            "expires": max(0.0, expires)
+            if not self._has_clients and self._keep_alive >= 0
+            else None,
             "peak_memory": peak if sys.platform == "darwin" else peak * 1024,
         }
 
     # -- what the engine reports
 
     def _wake(self) -> None:
-        try:
+        # When it is full of earlier wake-ups, the listener has one to find.
+        with contextlib.suppress(BlockingIOError):
             self._wake_sender.send(b"\0")
-        except BlockingIOError:
-            pass  # full of earlier wake-ups: the listener has one to find
 
     def _collect(self, _: int) -> None:
         self._wake_receiver.recv(4096)

@@ -88,7 +88,9 @@ def build_info() -> str:
     return f"llama.cpp {C.llama_version().decode()} {C.llama_print_system_info().decode()}"
 
 
-def call_with_buffer(function: Callable[[Any, int], int], size: int, kind: type = ctypes.c_char) -> Any:
+def call_with_buffer(
+    function: Callable[[Any, int], int], size: int, kind: type = ctypes.c_char
+) -> Any:
     """Calls `function(buffer, size)`, once more with the size it asks for, and cuts the buffer.
 
     llama.cpp's convention for output of unknown length: a negative result is the size needed.

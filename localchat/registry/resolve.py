@@ -124,7 +124,9 @@ def _check(entry: Entry, paths: Paths) -> ModelRef | None:
     except FileNotFoundError:
         return None
     except OSError as error:
-        raise ModelLoadFailed(f"{path} can't be read: {error.strerror}.") from error
+        raise ModelLoadFailed(
+            f"{path} can't be read: {error.strerror}.", f"chmod u+r {path}"
+        ) from error
     raise VerificationFailed(
         f"The file of the model {entry.name} has changed since it was installed.",
         f"localchat pull {entry.name}",

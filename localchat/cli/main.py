@@ -1,0 +1,63 @@
+"""The `localchat` command: finds the command, runs it, and turns errors into sentences."""
+
+from __future__ import annotations
+
+import sys
+
+
+def main() -> None:
+    """Entry point. Ends the process with the documented exit code."""
+    try:
+        sys.exit(run(sys.argv[1:]))
+    except KeyboardInterrupt:  # while importing, before `run` could catch it
+        sys.exit(130)
+
+
+def run(arguments: list[str]) -> int:
+    """Runs one command line and returns its exit code; a traceback appears only with --debug."""
+    from localchat.cli import output
+
+    output.prepare()
+    try:
+        import click
+
+        from localchat.cli.commands import group
+        from localchat.errors import LocalchatError
+
+        try:
+            group.main(arguments, prog_name="localchat", standalone_mode=False)
+            output.finish()
+            return 0
+        except click.exceptions.Exit as stop:
+            return stop.exit_code
+        except click.UsageError as error:
+            output.complain(error.format_message(), _help_command(error))
+            return error.exit_code
+        except click.ClickException as error:
+            output.complain(error.format_message())
+            return error.exit_code
+        except LocalchatError as error:
+            if "--debug" in arguments:
+                raise
+            output.complain(str(error), error.hint)
+            return error.exit_code
+    except (KeyboardInterrupt, EOFError):
+        output.interrupted()
+        return 130
+    except BrokenPipeError:
+        output.abandon()
+        return 141
+    except OSError as error:
+        if "--debug" in arguments:
+            raise
+        output.complain(f"The system refused: {error.strerror or error}.")
+        return 1
+
+
+def _help_command(error: object) -> str:
+    context = getattr(error, "ctx", None)
+    return f"{context.command_path} --help" if context else "localchat --help"
+
+
+if __name__ == "__main__":
+    main()

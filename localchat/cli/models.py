@@ -1,0 +1,40 @@
+"""`localchat models`: what is in the catalogue, and what is installed."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+
+import click
+
+from localchat import paths
+from localchat.cli import output
+
+
+@click.group("models")
+def command() -> None:
+    """List models and find their files."""
+
+
+@command.command("list")
+@click.option("--json", "as_json", is_flag=True, help="Print a JSON array.")
+def list_models(as_json: bool) -> None:
+    """List the models of the catalogue; installed ones are marked."""
+    from localchat.registry.resolve import listing
+
+    rows = listing(paths.find())
+    if as_json:
+        output.json_line([asdict(row) | {"path": row.path and str(row.path)} for row in rows])
+        return
+    width = max(len(row.name) for row in rows)
+    for row in rows:
+        mark = "installed" if row.installed else f"{row.size / 1e6:.0f} MB"
+        output.line(f"{row.name:{width}}  {row.quantization:7}  {mark:>9}  {row.licence}")
+
+
+@command.command("path")
+@click.argument("name")
+def path(name: str) -> None:
+    """Print the path of an installed model's file."""
+    from localchat.registry.resolve import resolve
+
+    output.line(resolve(name, paths.find()).path)

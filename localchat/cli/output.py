@@ -1,0 +1,99 @@
+"""Everything that reaches the user's terminal goes through here, cleaned.
+
+Answers go to stdout; notes, progress and errors to stderr.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from typing import Any, TextIO
+
+from localchat.sanitize import clean, escape
+
+
+def prepare() -> None:
+    """Makes both streams UTF-8 whatever the locale; what can't be encoded becomes '?'."""
+    for stream in (sys.stdout, sys.stderr):
+        reconfigure = getattr(stream, "reconfigure", None)
+        if reconfigure is not None:
+            reconfigure(encoding="utf-8", errors="replace")
+
+
+def write(text: str) -> None:
+    """Part of an answer, at once."""
+    _stdout().write(clean(text))
+    _stdout().flush()
+
+
+def line(text: str = "") -> None:
+    """A line of an answer."""
+    _stdout().write(clean(text) + "\n")
+
+
+def json_line(value: Any) -> None:
+    """One JSON value on a line of its own; characters a terminal would obey are escaped."""
+    _stdout().write(escape(json.dumps(value, ensure_ascii=False)) + "\n")
+
+
+def note(text: str) -> None:
+    """A line beside the answer."""
+    _say(text)
+
+
+def complain(message: str, hint: str | None = None) -> None:
+    """An error: what happened, and what to type next."""
+    _say(f"Error: {message}")
+    if hint:
+        _say(f"Try: {hint}")
+
+
+def interrupted() -> None:
+    """Ends the line that the terminal's ^C stands in."""
+    if sys.stderr is not None and sys.stderr.isatty():
+        _say("")
+
+
+def finish() -> None:
+    """Flushes, so that a reader that has gone is noticed here and not at exit."""
+    if sys.stdout is not None:
+        sys.stdout.flush()
+
+
+def abandon() -> None:
+    """Nobody reads stdout any more: the interpreter's own flush at exit must not complain."""
+    devnull = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(devnull, sys.stdout.fileno())
+
+
+class Status:
+    """One line on a terminal's stderr that says what is waited for; elsewhere, nothing."""
+
+    def __init__(self) -> None:
+        self._on_terminal = sys.stderr is not None and sys.stderr.isatty()
+        self._shown = ""
+
+    def show(self, text: str) -> None:
+        if self._on_terminal and text != self._shown:
+            sys.stderr.write(f"\r\x1b[K{clean(text)}")
+            sys.stderr.flush()
+            self._shown = text
+
+    def clear(self) -> None:
+        if self._shown:
+            sys.stderr.write("\r\x1b[K")
+            sys.stderr.flush()
+            self._shown = ""
+
+
+def _say(text: str) -> None:
+    if sys.stderr is not None:
+        sys.stderr.write(clean(text) + "\n")
+        sys.stderr.flush()
+
+
+def _stdout() -> TextIO:
+    if sys.stdout is None:
+        raise OSError("standard output is closed")
+    return sys.stdout

@@ -1,0 +1,92 @@
+"""The engines that run now: what they are doing, and how to end them."""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import time
+from contextlib import closing, suppress
+from dataclasses import dataclass
+from typing import Any
+
+from localchat.client.socket_client import SocketClient
+from localchat.errors import LocalchatError
+from localchat.host.endpoint import Endpoint
+from localchat.paths import Paths
+
+EngineStatus = dict[str, Any]  # the "status" frame of localchat.host.protocol, without its op
+
+_PATIENCE = 5.0  # seconds an engine gets to answer, and to leave
+
+
+@dataclass(frozen=True, slots=True)
+class RunningEngine:
+    endpoint: Endpoint
+    status: EngineStatus
+
+    def serves(self, model: str) -> bool:
+        """Whether `model` names it: its model's name, or the path of its file."""
+        return model == self.status["model"] or os.path.realpath(model) == self.status["path"]
+
+    def stop(self) -> None:
+        """Ends the engine and returns when it is gone; one that does not answer is killed."""
+        client = _connect(self.endpoint)
+        if client is not None:
+            with closing(client):
+                client.send({"op": "stop", "drain": False})
+                _wait_for_end(client)
+        if not _wait_until_gone(self.status["pid"]):
+            os.kill(self.status["pid"], signal.SIGKILL)
+            self.endpoint.remove()
+
+
+def running(paths: Paths) -> list[RunningEngine]:
+    """All engines of this user; files of engines that are gone are removed on the way."""
+    found = []
+    for endpoint in Endpoint.all(paths.runtime):
+        client = _connect(endpoint)
+        if client is None:
+            endpoint.remove()
+            continue
+        with closing(client):
+            try:
+                client.send({"op": "status"})
+                status = client.receive("status")
+            except (LocalchatError, TimeoutError):
+                continue  # it left, or hangs: nothing can be said of it
+        del status["op"]
+        found.append(RunningEngine(endpoint, status))
+    return found
+
+
+def _connect(endpoint: Endpoint) -> SocketClient | None:
+    connection = endpoint.connect()
+    if connection is None:
+        return None
+    connection.settimeout(_PATIENCE)
+    return SocketClient(connection)
+
+
+def _wait_for_end(client: SocketClient) -> None:
+    with suppress(LocalchatError, TimeoutError):
+        while True:
+            client.receive("bye")
+
+
+def _wait_until_gone(pid: int) -> bool:
+    """Whether the process ends in time."""
+    deadline = time.monotonic() + _PATIENCE
+    try:
+        if hasattr(os, "pidfd_open"):
+            handle = os.pidfd_open(pid)
+            try:
+                return bool(select.select([handle], [], [], _PATIENCE)[0])
+            finally:
+                os.close(handle)
+        while time.monotonic() < deadline:
+            os.kill(pid, 0)
+            time.sleep(0.01)
+    except ProcessLookupError:
+        return True
+    return False

