@@ -56,6 +56,7 @@ _LONG_PROMPT = 512  # tokens; from here on prefill takes long enough to be shown
 @click.pass_context
 def command(
     ctx: click.Context,
+    /,
     prompt: tuple[str, ...],
     model: str | None,
     system: str | None,

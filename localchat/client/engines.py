@@ -27,7 +27,9 @@ class RunningEngine:
 
     def serves(self, model: str) -> bool:
         """Whether `model` names it: its model's name, or the path of its file."""
-        return model == self.status["model"] or os.path.realpath(model) == self.status["path"]
+        return model == str(self.status["model"]) or os.path.realpath(model) == str(
+            self.status["path"]
+        )
 
     def stop(self) -> None:
         """Ends the engine and returns when it is gone; one that does not answer is killed."""

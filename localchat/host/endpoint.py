@@ -93,8 +93,8 @@ def is_same_user(connection: socket.socket) -> bool:
     """Whether the process at the other end belongs to this user, where the system can tell."""
     if hasattr(socket, "SO_PEERCRED"):
         credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
-        return struct.unpack("3i", credentials)[1] == os.getuid()
+        return bool(struct.unpack("3i", credentials)[1] == os.getuid())
     if hasattr(socket, "LOCAL_PEERCRED"):  # BSD and macOS: struct xucred, version then uid
         credentials = connection.getsockopt(0, socket.LOCAL_PEERCRED, 8)
-        return struct.unpack("2I", credentials)[1] == os.getuid()
+        return bool(struct.unpack("2I", credentials)[1] == os.getuid())
     return True

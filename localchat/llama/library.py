@@ -89,7 +89,7 @@ def build_info() -> str:
 
 
 def call_with_buffer(
-    function: Callable[[Any, int], int], size: int, kind: type = ctypes.c_char
+    function: Callable[[Any, int], int], size: int, kind: Any = ctypes.c_char
 ) -> Any:
     """Calls `function(buffer, size)`, once more with the size it asks for, and cuts the buffer.
 

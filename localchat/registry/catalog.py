@@ -81,5 +81,5 @@ def _read(path: Path) -> Manifest:
         return Manifest.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, ValidationError) as error:
         raise ConfigError(
-            f"The manifest {path} can't be used: {error}", "See models/README.md."
+            f"The manifest {path} can't be used: {error}", "compare it with models/README.md"
         ) from error

@@ -89,7 +89,7 @@ def pull(
     if offline:
         raise NetworkNeeded(
             f"The model {entry.name} has to be downloaded, and localchat is offline.",
-            f"Turn offline mode off, then: localchat pull {entry.name}",
+            f"localchat pull {entry.name} (with offline mode off)",
         )
     from localchat.registry import download
 

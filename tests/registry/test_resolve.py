@@ -179,7 +179,7 @@ def test_pull_without_a_network(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> 
         patch.setattr(download, "fetch", refuse)
         with pytest.raises(NetworkNeeded, match="has to be downloaded") as caught:
             pull(tiny, offline=True)
-        assert caught.value.hint == "Turn offline mode off, then: localchat pull tiny"
+        assert caught.value.hint == "localchat pull tiny (with offline mode off)"
     found = pull(tiny)
     monkeypatch.setattr(download, "fetch", refuse)
     assert pull(tiny, offline=True) == pull(tiny) == found
