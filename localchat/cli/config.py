@@ -13,7 +13,7 @@ from localchat.cli import output
 @click.command("config")
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON object.")
 def command(as_json: bool) -> None:
-    """Show every setting, its value and where it comes from, and every folder used.
+    """Show every setting and folder in force. Each comes with its origin.
 
     A setting is changed in config.toml (temperature = 0.5) or for one command by the environment
     (LOCALCHAT_TEMPERATURE=0.5); a command's own flags come on top.

@@ -12,7 +12,7 @@ from localchat.client.engines import EngineStatus, running
 @click.command("ps")
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON array.")
 def command(as_json: bool) -> None:
-    """List running engines: model, process, memory, requests, and when they leave."""
+    """List the engines that run: what they do, what they hold, when they leave."""
     engines = [engine.status for engine in running(paths.find())]
     if as_json:
         output.json_line(engines)

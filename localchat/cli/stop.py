@@ -15,7 +15,7 @@ from localchat.errors import ModelNotFound
 @click.option("--all", "everything", is_flag=True, help="Stop every engine.")
 @click.pass_context
 def command(ctx: click.Context, model: str | None, everything: bool) -> None:
-    """Stop the engine of MODEL and free its memory; requests that run are ended."""
+    """Stop the engine of MODEL. Its memory is free at once; its requests end."""
     if bool(model) == everything:
         raise click.UsageError("Name a model, or give --all.", ctx)
     engines = running(paths.find())
