@@ -30,6 +30,8 @@ def run(arguments: list[str]) -> int:
             return 0
         except click.exceptions.Exit as stop:
             return stop.exit_code
+        except click.exceptions.Abort as interruption:  # what click makes of Ctrl-C
+            raise KeyboardInterrupt from interruption
         except click.UsageError as error:
             output.complain(error.format_message(), _help_command(error))
             return error.exit_code
