@@ -47,7 +47,8 @@ class Pieces(Protocol):
 class Engine:
     """Schedules requests on a runner and reports their events.
 
-    `context` is the number of tokens one request may fill.
+    `context` is the number of tokens one request may fill; `can_grow`, whether the model was
+    trained for more.
     """
 
     def __init__(
@@ -58,8 +59,10 @@ class Engine:
         vocabulary: Pieces,
         *,
         context: int,
+        can_grow: bool = False,
     ) -> None:
         self.context = context
+        self._can_grow = can_grow
         self._scheduler = scheduler
         self._runner = runner
         self._prompts = prompts
@@ -197,7 +200,9 @@ class Engine:
             raise ContextOverflow(
                 f"The prompt has {len(prompt.tokens):,} tokens,"
                 f" but the context holds {self.context:,} with the reply.",
-                "Shorten the prompt, or raise the setting: LOCALCHAT_CONTEXT=16384",
+                f"Shorten the prompt, or give it room: LOCALCHAT_CONTEXT={2 * len(prompt.tokens)}"
+                if self._can_grow
+                else "Shorten the prompt: the model was not trained for more.",
             )
         if not prompt.tokens:
             raise ContextOverflow("The prompt has no tokens, so there is nothing to continue.")

@@ -61,5 +61,6 @@ def load(model: ModelRef, options: LoadOptions, log: Callable[[str], None]) -> L
         PromptBuilder(vocabulary, template),
         vocabulary,
         context=context.n_ctx,
+        can_grow=context.n_ctx < weights.trained_context,
     )
     return LoadedEngine(engine, template is not None, time.monotonic() - start)
