@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime
+import functools
 import json
 import resource
 import signal
@@ -17,7 +18,7 @@ import threading
 from collections.abc import Iterator
 from typing import Any
 
-from jinja2 import TemplateError
+from jinja2 import Template, TemplateError
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from localchat.errors import TemplateFailed
@@ -50,7 +51,7 @@ class _Environment(ImmutableSandboxedEnvironment):
 
 
 class ChatTemplate:
-    """A compiled template. Rendering must happen in the main thread (its time limit is SIGALRM)."""
+    """A parsed template. Rendering must happen in the main thread (its time limit is SIGALRM)."""
 
     def __init__(self, source: str, *, bos: str, eos: str) -> None:
         """Raises TemplateFailed when `source` is no valid template."""
@@ -61,9 +62,10 @@ class ChatTemplate:
         environment.globals["strftime_now"] = lambda fmt: datetime.datetime.now().strftime(fmt)
         environment.filters["tojson"] = _to_json
         try:
-            self._template = environment.from_string(source)
-        except TemplateError as error:
+            self._parsed = environment.parse(source)
+        except (TemplateError, RecursionError) as error:
             raise TemplateFailed(f"The model's chat template is not valid: {error}.") from error
+        self._environment = environment
         self._tokens = {"bos_token": bos, "eos_token": eos}
 
     def render(self, messages: tuple[Message, ...]) -> str:
@@ -92,6 +94,11 @@ class ChatTemplate:
             f"The model's chat template can't be rendered: {reason}.",
             "Use --raw to send the prompt without a template.",
         )
+
+    @functools.cached_property
+    def _template(self) -> Template:
+        """Compiled at the first rendering, under its limits: Jinja computes constants here."""
+        return self._environment.from_string(self._parsed)
 
     def _run(self, messages: tuple[Message, ...]) -> str:
         limit = _OUTPUT_LIMIT + 4 * sum(len(message.content) for message in messages)

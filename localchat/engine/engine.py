@@ -6,7 +6,7 @@ one calls `step`; `cancel` from anywhere.
 
 from __future__ import annotations
 
-import secrets
+import os
 import time
 from collections import deque
 from typing import Protocol
@@ -91,7 +91,9 @@ class Engine:
         if request.render_only:
             return Rendered(request.id, prompt.text, len(prompt.tokens))
         self._check_length(prompt)
-        seed = secrets.randbits(32) if request.params.seed is None else request.params.seed
+        seed = request.params.seed
+        if seed is None:
+            seed = int.from_bytes(os.urandom(4))
         self._inbox.append(Sequence(request, prompt.tokens, seed, time.monotonic()))
         return None
 
@@ -115,7 +117,7 @@ class Engine:
         except LocalchatError as error:
             return events + self._fail(batch, error)
         for chunk in batch.chunks:
-            if chunk.start + chunk.count <= chunk.sequence.num_prompt_tokens:
+            if chunk.sequence.num_completion_tokens == 0:
                 events.append(
                     PrefillProgress(
                         chunk.sequence.request.id,
@@ -141,14 +143,16 @@ class Engine:
             self._in_flight = frozenset()
 
     def _take_in(self) -> list[Event]:
+        # Cancellations are read first: the requests they name are in the inbox by then.
+        cancelled = [self._cancelled.pop() for _ in range(len(self._cancelled))]
         while self._inbox:
             sequence = self._inbox.popleft()
             self._sequences[sequence.request.id] = sequence
             self._detokenizers[sequence] = Detokenizer(sequence.request.params.stop)
             self._scheduler.add(sequence)
         events: list[Event] = []
-        while self._cancelled:
-            ended = self._sequences.get(self._cancelled.pop())
+        for request_id in cancelled:
+            ended = self._sequences.get(request_id)
             if ended is not None:
                 events += self._finish(ended, "cancelled")
         return events

@@ -11,14 +11,19 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from localchat.engine.chat_template import ChatTemplate
+from localchat.errors import TemplateFailed
 from localchat.types import GenerationRequest
+
+if TYPE_CHECKING:  # jinja2 takes 35 ms to import, and the engine listens before that
+    from localchat.engine.chat_template import ChatTemplate
 
 # Planes 15 and 16: never assigned to characters. Ones that a message holds are replaced as well.
 _FIRST_GUARD = 0xF0000
 _GUARDS = "\U000f0000-\U0010ffff"
+_MAX_GUARDS = 0x110000 - _FIRST_GUARD
+_C_SPACE = " \t\n\v\f\r"  # what llama.cpp takes for white space
 
 
 class Tokenizer(Protocol):
@@ -56,6 +61,10 @@ class PromptBuilder:
         self._endings = {text[start:] for text in spellings for start in range(1, len(text))}
         self._longest = max(map(len, spellings), default=0)
 
+    @property
+    def has_template(self) -> bool:
+        return self._template is not None
+
     def build(self, request: GenerationRequest) -> Prompt:
         """The prompt of a request: rendered by the template, or plain text where there is none.
 
@@ -86,11 +95,14 @@ class PromptBuilder:
 
     def _hide(self, text: str, guards: _Guards) -> str:
         text = self._hidden.sub(lambda match: guards.hide(match.group()), text)
-        # Half a spelling at an edge could be completed by what the template puts beside it.
-        if tail := _longest_in(self._beginnings, (text[-n:] for n in self._lengths(text))):
-            text = text[: -len(tail)] + guards.hide(tail)
-        if head := _longest_in(self._endings, (text[:n] for n in self._lengths(text))):
-            text = guards.hide(head) + text[len(head) :]
+        # Half a spelling at an edge could be completed by what the template puts beside it, once
+        # it has trimmed the white space.
+        end = text.rstrip()
+        if tail := _longest_in(self._beginnings, (end[-n:] for n in self._lengths(end))):
+            text = end.removesuffix(tail) + guards.hide(tail) + text[len(end) :]
+        start = text.lstrip()
+        if head := _longest_in(self._endings, (start[:n] for n in self._lengths(start))):
+            text = text.removesuffix(start) + guards.hide(head) + start.removeprefix(head)
         return text
 
     def _lengths(self, text: str) -> range:
@@ -105,9 +117,9 @@ class PromptBuilder:
             found = control[match.group()] if match else None
             plain = rendered[position : match.start() if match else None]
             if previous is not None and tokenizer.strips_space_after(previous):
-                plain = plain.lstrip()
+                plain = plain.lstrip(_C_SPACE)
             if found is not None and tokenizer.strips_space_before(found):
-                plain = plain.rstrip()
+                plain = plain.rstrip(_C_SPACE)
             if plain:
                 plain = guards.restore(plain)
                 tokens += tokenizer.tokenize(plain, add_special=False, parse_special=False)
@@ -129,7 +141,8 @@ class _Guards:
 
     def hide(self, text: str) -> str:
         if text not in self._character:
-            # 131,072 of them; more distinct spellings would need a vocabulary that large.
+            if len(self._text) == _MAX_GUARDS:
+                raise TemplateFailed("The conversation has too many private-use characters.")
             character = chr(_FIRST_GUARD + len(self._text))
             self._character[text] = character
             self._text[character] = text

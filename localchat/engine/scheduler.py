@@ -88,8 +88,8 @@ class Scheduler:
     def schedule(self) -> ScheduledBatch:
         """The next batch; empty if there is nothing to do."""
         batch = ScheduledBatch()
+        self._admit(batch)  # first: a preempted sequence may come back with one token to decode
         self._decode(batch)
-        self._admit(batch)
         self._prefill(batch)
         return batch
 
