@@ -48,7 +48,7 @@ class Settings:
     """Compute threads of an engine; 0 takes one per physical core."""
     parallel: int = _bounded(16, ge=1, le=64)
     """Requests that one engine works on together; more wait."""
-    keep_alive: float = _bounded(300.0, ge=-1)
+    keep_alive: float = _bounded(300.0, ge=-1, allow_inf_nan=False)
     """How long an engine stays without clients: seconds, or 90s, 5m, 2h. 0 leaves with the last
     client, -1 stays for good."""
     offline: bool = False

@@ -49,7 +49,7 @@ def find() -> Paths:
     """The paths in force for this user and environment."""
     home = os.environ.get("LOCALCHAT_HOME")
     if home:
-        base = Path(home).expanduser().absolute()
+        base = Path(os.path.expanduser(home)).absolute()  # noqa: PTH111 - Path's own can raise
         return Paths(
             config=base,
             data=base / "data",

@@ -20,6 +20,10 @@ from localchat.paths import Paths
 from localchat.registry.resolve import pull
 from tests.tiny_models import write_tiny_model
 
+# Engines of tests share the cores with pytest: threads that spin while they wait would stand in
+# each other's way. Read when the OpenMP library is loaded, here or in an engine process.
+os.environ["GOMP_SPINCOUNT"] = "1000"
+
 CommandRunner = Callable[..., "subprocess.CompletedProcess[str]"]
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import secrets
+import os
+from contextlib import closing
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -80,15 +81,16 @@ def command(
     places = paths.find()
     settings = config.load(places)
     ref = _find_model(model or settings.model, settings, places, offline=offline)
-    status = output.Status()
-    status.show(f"Loading {ref.name} …")
-    client = open_engine(ref, _load_options(settings), settings.keep_alive, places)
-    try:
+    with (
+        output.Status(f"Loading {ref.name} …") as status,
+        closing(open_engine(ref, _load_options(settings), settings.keep_alive, places)) as client,
+    ):
+        status.clear()
         if not raw and not client.info.has_chat_template:
             output.note(f"Note: {ref.name} has no chat template; it continues the text as it is.")
         messages = _messages(system, text)
         request = GenerationRequest(
-            id=secrets.token_hex(8),
+            id=os.urandom(8).hex(),
             messages=() if raw else messages,
             prompt="\n\n".join(message.content for message in messages) if raw else None,
             params=sampling_params(sampling, stop, settings, ref),
@@ -99,9 +101,6 @@ def command(
             _print_prompt(client)
             return
         answer, finished = _receive(client, status, live=not (as_json or no_stream))
-    finally:
-        status.clear()
-        client.close()
     if as_json:
         output.json_line(_as_json(ref, answer, finished))
     elif no_stream:

@@ -10,7 +10,7 @@ from localchat import paths
 from localchat.cli import output
 
 
-@click.group("models")
+@click.group("models", no_args_is_help=False)
 def command() -> None:
     """List models and find their files."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import fields
 from typing import Any, TypeVar
@@ -13,20 +14,33 @@ from localchat.types import ModelRef, SamplingParams
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
+
+class _FiniteRange(click.FloatRange):
+    """Refuses NaN, which is in every range, and infinity."""
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        number: float = super().convert(value, param, ctx)
+        if not math.isfinite(number):
+            self.fail(f"{value!r} is not a finite number.", param, ctx)
+        return number
+
+
 _SAMPLING: tuple[tuple[str, str, Any, str], ...] = (
-    ("--temp", "temperature", click.FloatRange(0, 5), "Randomness; 0 takes the likeliest token."),
+    ("--temp", "temperature", _FiniteRange(0, 5), "Randomness; 0 takes the likeliest token."),
     (
         "--top-p",
         "top_p",
-        click.FloatRange(0, 1, min_open=True),
+        _FiniteRange(0, 1, min_open=True),
         "Keep tokens up to this probability in sum.",
     ),
     ("--top-k", "top_k", click.IntRange(0), "Keep this many of the likeliest tokens; 0: all."),
-    ("--min-p", "min_p", click.FloatRange(0, 1), "Drop tokens below this part of the likeliest."),
+    ("--min-p", "min_p", _FiniteRange(0, 1), "Drop tokens below this part of the likeliest."),
     (
         "--repeat-penalty",
         "repeat_penalty",
-        click.FloatRange(0, min_open=True),
+        _FiniteRange(0, min_open=True),
         "Above 1, makes repetition less likely.",
     ),
     ("--seed", "seed", click.IntRange(0, 2**32 - 1), "Makes the random draw repeatable."),

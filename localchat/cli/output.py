@@ -68,11 +68,21 @@ def abandon() -> None:
 
 
 class Status:
-    """One line on a terminal's stderr that says what is waited for; elsewhere, nothing."""
+    """One line on a terminal's stderr that says what is waited for; elsewhere, nothing.
 
-    def __init__(self) -> None:
+    It is gone when the `with` block ends.
+    """
+
+    def __init__(self, text: str) -> None:
         self._on_terminal = sys.stderr is not None and sys.stderr.isatty()
         self._shown = ""
+        self.show(text)
+
+    def __enter__(self) -> Status:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.clear()
 
     def show(self, text: str) -> None:
         if self._on_terminal and text != self._shown:

@@ -12,11 +12,13 @@ from pathlib import Path
 
 from localchat.errors import InputError
 
-_FENCE = re.compile(r"^`{3,}", re.MULTILINE)
+_FENCE = re.compile(r"`{3,}")
 
 
 def compose(words: str, files: tuple[Path, ...]) -> str:
     """The text to send; empty if there is none at all. Raises InputError."""
+    # Bytes of an argument that are no text arrive as surrogates.
+    words = _decode(words.encode("utf-8", "surrogateescape"), "The prompt")
     parts = [_fenced(path.name, read_file(path)) for path in files]
     piped = read_stdin()
     if piped and not words and not parts:

@@ -41,8 +41,7 @@ def open_engine(
         try:
             client.greet(keep_alive)
         except OtherVersion:
-            client.send({"op": "stop", "drain": True})
-            client.receive("bye")
+            client.retire_engine()
             client.close()
             continue
         except EngineDied:
@@ -50,7 +49,11 @@ def open_engine(
             if attempt == _ATTEMPTS - 1:
                 raise
             continue
-        client.wait_until_ready()
+        try:
+            client.wait_until_ready()
+        except BaseException:
+            client.close()
+            raise
         return client
     raise LocalchatError(
         "An engine of another version keeps taking this model.", "localchat stop --all"
@@ -95,8 +98,10 @@ def _spawn(
     endpoint: Endpoint, model: ModelRef, options: LoadOptions, keep_alive: float, log: Path
 ) -> None:
     """Starts an engine process in a session of its own and returns once it listens."""
-    ready, ready_writer = os.pipe()
-    os.set_inheritable(ready_writer, True)
+    ready, writer = os.pipe()
+    # Inheritable, and beyond the streams that are replaced below: ours may be closed.
+    ready_writer = fcntl.fcntl(writer, fcntl.F_DUPFD, 3)
+    os.close(writer)
     spec = {
         "runtime": str(endpoint.path.parent),
         "key": endpoint.key,

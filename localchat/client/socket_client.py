@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from localchat import __version__
-from localchat.errors import EngineDied, EngineFailed, InputError, from_kind
+from localchat.errors import EngineDied, EngineFailed, InputError, LocalchatError, from_kind
 from localchat.events import LAST_EVENTS, Event
 from localchat.host.protocol import (
     MAX_FRAME,
@@ -54,6 +54,13 @@ class SocketClient:
         if self.receive("welcome").get("version") != __version__:
             raise OtherVersion
 
+    def retire_engine(self) -> None:
+        """Returns once the engine takes no new clients; it leaves when the last one has left."""
+        self.send({"op": "stop", "drain": True})
+        with contextlib.suppress(LocalchatError):  # gone already, or failed: just as well
+            while self._next_frame()["op"] != "bye":
+                pass  # "ready" may come before it
+
     def wait_until_ready(self) -> None:
         """Returns once the model is loaded. Raises what loading raised, or EngineDied."""
         try:
@@ -89,15 +96,7 @@ class SocketClient:
 
     def receive(self, op: str) -> Frame:
         """The next frame, which must be `op`."""
-        while not self._frames:
-            try:
-                data = self._socket.recv(_CHUNK)
-            except ConnectionError:
-                data = b""
-            if not data:
-                raise self._death("ended without a word")
-            self._frames += self._reader.feed(data)
-        frame = self._frames.popleft()
+        frame = self._next_frame()
         if frame["op"] == "failed":
             raise from_kind(
                 str(frame.get("kind")), clean(str(frame.get("message"))), frame.get("hint")
@@ -107,6 +106,17 @@ class SocketClient:
         if frame["op"] != op:
             raise EngineFailed(f"The engine sent {frame['op']!r} where {op!r} was due.")
         return frame
+
+    def _next_frame(self) -> Frame:
+        while not self._frames:
+            try:
+                data = self._socket.recv(_CHUNK)
+            except ConnectionError:
+                data = b""
+            if not data:
+                raise self._death("ended without a word")
+            self._frames += self._reader.feed(data)
+        return self._frames.popleft()
 
     def _send_bytes(self, data: bytes) -> None:
         # If the engine has gone: what it said before is still to be read, and says more.

@@ -5,6 +5,7 @@ SPEC is a JSON object: runtime, key, model, options, keep_alive, ready_fd. Outpu
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -22,7 +23,8 @@ from localchat.types import LoadOptions, ModelRef
 def log(line: str) -> None:
     """One line to the log; text from model files is escaped, prompts never come here."""
     stamp = time.strftime("%H:%M:%S")
-    os.write(2, f"{stamp} {escape(line)}\n".encode("utf-8", "replace"))
+    with contextlib.suppress(OSError):  # a full disk must not end the engine
+        os.write(2, f"{stamp} {escape(line)}\n".encode("utf-8", "replace"))
 
 
 def main() -> None:

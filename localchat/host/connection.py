@@ -43,7 +43,7 @@ class Connection:
         return self._reader.feed(data)
 
     def send(self, frame: Frame) -> None:
-        """Queues a frame and sends what the socket takes at once."""
+        """Queues a frame; `flush` sends it."""
         self._unsent += encode(frame)
         if len(self._unsent) > _MOST_UNSENT:
             self._unsent.clear()

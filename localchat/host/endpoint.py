@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import secrets
 import socket
 import struct
 from collections.abc import Iterator
@@ -51,7 +50,7 @@ class Endpoint:
             token = None
         else:
             listener = socket.create_server(("127.0.0.1", 0), backlog=_BACKLOG)
-            token = secrets.token_hex(32)
+            token = os.urandom(32).hex()
             temporary.touch(mode=0o600)
             temporary.write_text(json.dumps({"port": listener.getsockname()[1], "token": token}))
         temporary.chmod(0o600)

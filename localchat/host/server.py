@@ -8,23 +8,24 @@ from __future__ import annotations
 import contextlib
 import os
 import resource
-import secrets
 import selectors
 import socket
 import sys
 import time
+import traceback
 from collections.abc import Callable
 from dataclasses import asdict
+from hmac import compare_digest
 from typing import Any
 
 from localchat import __version__
 from localchat.engine.load import LoadedEngine
 from localchat.errors import EngineFailed, LocalchatError
-from localchat.events import LAST_EVENTS, Event, Failed
+from localchat.events import LAST_EVENTS, Event, Failed, TextDelta
 from localchat.host.connection import Connection
 from localchat.host.endpoint import Endpoint, is_same_user
 from localchat.host.protocol import Frame, event_frame, parse_request
-from localchat.host.worker import Worker
+from localchat.host.worker import DELIVERY_INTERVAL, Worker
 from localchat.types import EngineInfo, LoadOptions, ModelRef
 
 # Seconds a new engine waits for its first client: the one that started it may have been killed.
@@ -70,11 +71,12 @@ class Server:
         for sock in (self._listener, self._wake_receiver, self._wake_sender):
             sock.setblocking(False)
         self._selector.register(self._listener, selectors.EVENT_READ, self._accept)
-        self._selector.register(self._wake_receiver, selectors.EVENT_READ, self._collect)
+        self._selector.register(self._wake_receiver, selectors.EVENT_READ, self._drain_wakeups)
         self._worker.start()
         while not self._leaving:
             for key, mask in self._selector.select(self._patience()):
                 key.data(mask)
+            self._collect()
             self._housekeep()
         self._close_listener()
         for connection in self._connections:
@@ -86,13 +88,14 @@ class Server:
         for connection in self._connections:
             connection.send({"op": "bye", "reason": reason})
         self._leaving = True
+        self._wake()  # a signal handler's return does not end the loop's wait
 
     # -- the sockets
 
     def _accept(self, _: int) -> None:
         try:
             sock, _address = self._listener.accept()
-        except (BlockingIOError, ConnectionError):
+        except OSError:  # it went away, or the listener was closed by an event of this round
             return
         if sock.family == getattr(socket, "AF_UNIX", None) and not is_same_user(sock):
             self._log("refused a connection of another user")
@@ -112,10 +115,19 @@ class Server:
             if mask & selectors.EVENT_WRITE:
                 connection.flush()
         except LocalchatError as error:
-            connection.send(_failed_frame(error))
-            connection.flush()
-            connection.is_open = False
+            self._refuse(connection, error)
+        except Exception as error:
+            # A fault of ours over one client's frame; the others must not suffer for it.
+            self._log(traceback.format_exc())
+            self._refuse(
+                connection, EngineFailed(f"The engine failed: {type(error).__name__}: {error}.")
+            )
         self._update(connection)
+
+    def _refuse(self, connection: Connection, error: LocalchatError) -> None:
+        connection.send(_failed_frame(error))
+        connection.flush()
+        connection.is_open = False
 
     def _update(self, connection: Connection) -> None:
         """Watches for what the connection needs next, or lets go of a closed one."""
@@ -141,8 +153,8 @@ class Server:
     def _handle(self, connection: Connection, frame: Frame) -> None:
         op = frame["op"]
         if not connection.is_trusted:
-            connection.is_trusted = op == "token" and secrets.compare_digest(
-                str(frame.get("token")).encode(), str(self._token).encode()
+            connection.is_trusted = op == "token" and compare_digest(
+                str(frame.get("token")).encode("utf-8", "replace"), str(self._token).encode()
             )
             if not connection.is_trusted:
                 raise EngineFailed("The connection does not have this engine's token.")
@@ -224,9 +236,15 @@ class Server:
         with contextlib.suppress(BlockingIOError):
             self._wake_sender.send(b"\0")
 
-    def _collect(self, _: int) -> None:
+    def _drain_wakeups(self, _: int) -> None:
         self._wake_receiver.recv(4096)
+
+    def _collect(self) -> None:
+        """Acts on what the worker has reported since the last look."""
         reports = self._worker.reports
+        if not reports:
+            return
+        events: list[Event] = []
         while reports:
             report = reports.popleft()
             if isinstance(report, LocalchatError):
@@ -238,8 +256,9 @@ class Server:
                     if connection.is_client:
                         connection.send(self._ready(report))
             else:
-                for event in report:
-                    self._deliver(event)
+                events += report
+        for event in _merge_text(events):
+            self._deliver(event)
         for connection in [c for c in self._connections if c.has_unsent or not c.is_open]:
             connection.flush()
             self._update(connection)
@@ -276,7 +295,9 @@ class Server:
         return any(connection.is_client for connection in self._connections)
 
     def _patience(self) -> float:
-        """Seconds until the loop must look at the clock again."""
+        """Seconds until the loop must look again: at the worker's reports, or at the clock."""
+        if self._owners:
+            return DELIVERY_INTERVAL
         if self._has_clients or self._keep_alive < 0:
             return _HOUSEKEEPING
         left = self._alone_since + self._keep_alive - time.monotonic()
@@ -306,6 +327,27 @@ class Server:
             self._endpoint.remove()
         self._selector.unregister(self._listener)
         self._listener.close()
+
+
+def _merge_text(events: list[Event]) -> list[Event]:
+    """The same events, with the text deltas of one request that follow each other joined.
+
+    Other requests' events may lie between them: their order among each other means nothing.
+    """
+    merged: list[Event] = []
+    open_delta: dict[str, int] = {}  # request id: where its last event stands, if that is text
+    for event in events:
+        if not isinstance(event, TextDelta):
+            open_delta.pop(event.request_id, None)
+            merged.append(event)
+        elif (position := open_delta.get(event.request_id)) is not None:
+            before = merged[position]
+            assert isinstance(before, TextDelta)
+            merged[position] = TextDelta(event.request_id, before.text + event.text)
+        else:
+            open_delta[event.request_id] = len(merged)
+            merged.append(event)
+    return merged
 
 
 def _failed_frame(error: LocalchatError) -> Frame:

@@ -9,8 +9,12 @@ from collections.abc import Callable
 
 from localchat.engine.load import LoadedEngine, load
 from localchat.errors import EngineFailed, LocalchatError
-from localchat.events import Event
+from localchat.events import Event, TextDelta
 from localchat.types import LoadOptions, ModelRef
+
+# Seconds between two looks for new text while requests run. Waking the listener and the client for
+# every token of a fast model takes time from the compute threads, and no eye sees the difference.
+DELIVERY_INTERVAL = 0.025
 
 Report = LoadedEngine | LocalchatError | list[Event]
 
@@ -18,7 +22,8 @@ Report = LoadedEngine | LocalchatError | list[Event]
 class Worker:
     """Reports, in order: the loaded engine, then lists of events; an error is the last one.
 
-    `wake_listener` is called from the thread after a report was added to `reports`.
+    `wake_listener` is called from the thread after a report was added to `reports`, unless it
+    holds nothing but text.
     """
 
     def __init__(
@@ -69,4 +74,6 @@ class Worker:
 
     def _report(self, report: Report) -> None:
         self.reports.append(report)
-        self._wake_listener()
+        # Text alone can wait for the listener's next look: see `DELIVERY_INTERVAL`.
+        if not (isinstance(report, list) and all(isinstance(e, TextDelta) for e in report)):
+            self._wake_listener()

@@ -1,0 +1,208 @@
+"""The other commands, and what no command may import."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from localchat import __version__
+from localchat.client.engines import running
+from localchat.config import Settings
+from localchat.host.endpoint import Endpoint
+from localchat.paths import Paths
+from tests.client import open_model, patch_engines
+from tests.conftest import CommandRunner
+
+Tiny = Callable[..., Path]
+COSTLY = {"textual", "pydantic", "huggingface_hub", "rich", "llama_cpp", "numpy", "jinja2"}
+COMMAND = [sys.executable, "-P", "-m", "localchat.cli.main"]
+
+
+class TestPsAndStop:
+    def test_nothing_runs(self, localchat: CommandRunner) -> None:
+        for arguments in (("ps",), ("stop", "--all")):
+            done = localchat(*arguments)
+            assert (done.returncode, done.stdout) == (0, "")
+            assert done.stderr == "No engine is running.\n"
+        assert json.loads(localchat("ps", "--json").stdout) == []
+
+    def test_an_engine_is_listed_and_stopped(
+        self, localchat: CommandRunner, tiny: Tiny, places: Paths
+    ) -> None:
+        columns = ["MODEL", "PID", "STATE", "CONTEXT", "MEMORY", "REQUESTS", "LEAVES"]
+        one, two = open_model(tiny()), open_model(tiny(seed=2))
+        lines = localchat("ps").stdout.splitlines()
+        assert lines[0].split() == columns
+        assert {int(line.split()[1]) for line in lines[1:]} == {one.info.pid, two.info.pid}
+        assert all(line.endswith("in use") for line in lines[1:])
+        rows = json.loads(localchat("ps", "--json").stdout)
+        assert {row["pid"] for row in rows} == {one.info.pid, two.info.pid}
+
+        done = localchat("stop", str(tiny()))
+        assert done.stderr == f"Stopped {tiny()} (process {one.info.pid}).\n"
+        assert [engine.status["pid"] for engine in running(places)] == [two.info.pid]
+        assert f"(process {two.info.pid})" in localchat("stop", "--all").stderr
+        assert list(Endpoint.all(places.runtime)) == []
+
+    def test_when_it_leaves_is_shown(self, localchat: CommandRunner, tiny: Tiny) -> None:
+        for keep_alive, shown in ((-1, "never"), (60, "in 60 s"), (7200, "in 120 min")):
+            open_model(tiny(), keep_alive=keep_alive).close()
+            assert localchat("ps").stdout.endswith(f"{shown}\n")
+
+    def test_stopping_what_does_not_run(self, localchat: CommandRunner) -> None:
+        done = localchat("stop", "nobody")
+        assert (done.returncode, done.stdout) == (3, "")
+        assert done.stderr == "Error: No engine is running for 'nobody'.\nTry: localchat ps\n"
+
+
+class TestModels:
+    def test_the_list_marks_what_is_installed(
+        self, localchat: CommandRunner, installed_starter: Path
+    ) -> None:
+        starter, base = sorted(localchat("models", "list").stdout.splitlines(), reverse=True)
+        assert "installed" in starter
+        assert starter.startswith("smollm2-135m ")
+        assert "MB" in base
+        rows = {
+            row["name"]: row for row in json.loads(localchat("models", "list", "--json").stdout)
+        }
+        assert rows["smollm2-135m"]["path"] == str(installed_starter)
+        assert rows["gemma3-270m"]["path"] is None
+
+    def test_the_path_of_a_model(self, localchat: CommandRunner, installed_starter: Path) -> None:
+        assert localchat("models", "path", "smollm2").stdout == f"{installed_starter}\n"
+        done = localchat("models", "path", "gemma3")
+        assert (done.returncode, done.stdout) == (3, "")
+        assert done.stderr.endswith("Try: localchat pull gemma3-270m\n")
+
+
+class TestConfig:
+    def test_values_and_origins(self, localchat: CommandRunner, places: Paths) -> None:
+        places.config.mkdir()
+        places.config_file.write_text('keep_alive = "2h"\ntop_k = 3\n')
+        environ = {"LOCALCHAT_TOP_K": "4"}
+        shown = json.loads(localchat("config", "--json", env=environ).stdout)
+        found = {row["name"]: (row["value"], row["source"]) for row in shown["settings"]}
+        assert found["keep_alive"] == (7200, str(places.config_file))
+        assert found["top_k"] == (4, "LOCALCHAT_TOP_K")
+        assert found["temperature"] == (None, "default")
+        assert list(found) == list(Settings.__slots__)
+        assert shown["paths"]["config"] == str(places.config)
+        text = localchat("config", env=environ).stdout
+        assert "LOCALCHAT_TOP_K" in text
+        assert str(places.runtime) in text
+
+    def test_a_bad_file_is_named(self, localchat: CommandRunner, places: Paths) -> None:
+        places.config.mkdir()
+        places.config_file.write_text("temprature = 1")
+        done = localchat("config")
+        assert done.returncode == 2
+        assert "did you mean 'temperature'?" in done.stderr
+
+
+def test_help_and_version(localchat: CommandRunner) -> None:
+    assert localchat("--version").stdout == f"localchat {__version__}\n"
+    for arguments in ((), ("ask",), ("config",), ("models",), ("ps",), ("pull",), ("stop",)):
+        done = localchat(*arguments, "--help")
+        assert done.returncode == 0
+        assert done.stdout.startswith("Usage: localchat")
+
+
+def imports_of(*arguments: str) -> set[str]:
+    """Top-level names of all modules that a command imports."""
+    done = subprocess.run(
+        [COMMAND[0], "-X", "importtime", *COMMAND[1:], *arguments],
+        capture_output=True,
+        text=True,
+        stdin=subprocess.DEVNULL,
+        check=True,
+    )
+    names = [line.rpartition("|")[2].strip() for line in done.stderr.splitlines()]
+    assert "click" in names
+    return {name.split(".")[0] for name in names}
+
+
+def test_a_warm_command_imports_nothing_costly(
+    localchat: CommandRunner, installed_starter: Path, places: Paths
+) -> None:
+    places.config.mkdir(exist_ok=True)
+    places.config_file.write_text("max_tokens = 2\n")
+    assert localchat("hi").returncode == 0
+    assert imports_of("hi") & (COSTLY | {"tomllib", "subprocess", "asyncio"}) == set()
+    assert imports_of("ps") & COSTLY == set()
+
+
+def test_help_imports_nothing_costly(home: Path) -> None:
+    assert imports_of("--help") & COSTLY == set()
+
+
+def test_asking_opens_no_network_socket(
+    tiny: Tiny, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    audit = (
+        "import os, sys, socket\n"
+        "def audit(event, given):\n"
+        "    if event == 'socket.__new__' and given[1] != socket.AF_UNIX: os._exit(9)\n"
+        "sys.addaudithook(audit)\n"
+    )
+    patch_engines(monkeypatch, audit)
+    open_model(tiny(), context=8192, parallel=16, threads=0)
+    code = audit + "from localchat.cli.main import main\nmain()"
+    arguments = ["-m", str(tiny()), "--max-tokens", "4", "hi"]
+    run = [sys.executable, "-P", "-c", code, *arguments]
+    assert subprocess.run(run, stdin=subprocess.DEVNULL, check=False).returncode == 0
+    forbidden = [sys.executable, "-c", audit + "socket.socket(socket.AF_INET)"]
+    assert subprocess.run(forbidden, check=False).returncode == 9
+
+
+def on_terminal(*arguments: str) -> tuple[int, bytes]:
+    """Exit code and every byte a command writes to its terminal."""
+    child, terminal = pty.fork()
+    if child == 0:
+        os.execv(COMMAND[0], [*COMMAND, *arguments])
+    written = b""
+    try:
+        while data := os.read(terminal, 4096):
+            written += data
+    except OSError:
+        pass  # the end of a terminal is an error
+    os.close(terminal)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), written
+
+
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+class TestOnATerminal:
+    def test_the_status_line_is_gone_when_the_answer_comes(self, tiny: Tiny) -> None:
+        code, written = on_terminal("-m", str(tiny()), "hi", "--max-tokens", "4", "--raw")
+        assert code == 0
+        before, _, after = written.rpartition(b"\r\x1b[K")
+        assert before.startswith(b"\r\x1b[KLoading ")
+        assert b"\x1b" not in after
+        assert after.endswith(b"\r\n")
+
+    def test_a_note_has_a_line_of_its_own(self, tiny: Tiny) -> None:
+        _, written = on_terminal("-m", str(tiny(chat_template=None)), "hi", "--max-tokens", "4")
+        assert b"\r\x1b[KNote: " in written
+
+    def test_an_abort_inside_llama_leaves_a_clean_line(self, tiny: Tiny, tmp_path: Path) -> None:
+        key = b"llama.block_count" + (4).to_bytes(4, "little")
+        head, _, tail = tiny().read_bytes().partition(key)
+        bad = tmp_path / "bad\x1b[31m.gguf"
+        bad.write_bytes(head + key + bytes(4) + tail[4:])
+        code, written = on_terminal("-m", str(bad), "hi")
+        assert code == 1
+        _, _, after = written.rpartition(b"\r\x1b[K")
+        assert after.startswith(b"Error: The engine ended without a word.")
+        assert b"\x1b" not in after
+
+    def test_no_prompt_is_a_usage_error(self, home: Path) -> None:
+        code, written = on_terminal()
+        assert code == 2
+        assert written == b"Error: There is no prompt.\r\nTry: localchat ask --help\r\n"
