@@ -121,7 +121,9 @@ class Sample:
         ) as process:
             try:
                 assert process.stdout is not None
-                assert process.stdout.readline() == "ready\n"
+                # Not readline: its buffer would swallow an answer that is there already.
+                said = b"".join(os.read(process.stdout.fileno(), 1) for _ in b"ready\n")
+                assert said == b"ready\n"
                 yield process
             finally:
                 process.kill()

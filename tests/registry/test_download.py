@@ -242,8 +242,9 @@ def slow(sample: Sample, pause: float) -> str:
 
 
 def test_eight_processes_fetch_once(sample: Sample) -> None:
+    setup = slow(sample, 0.5)  # once: it writes the file that the children read
     with ExitStack() as stack:
-        pulls = [stack.enter_context(sample.pulling(slow(sample, 0.5))) for _ in range(8)]
+        pulls = [stack.enter_context(sample.pulling(setup)) for _ in range(8)]
         answers = [process.communicate() for process in pulls]
     assert {answer for answer, _ in answers} == {f"{sample.installed}\n"}, "".join(
         said for _, said in answers
