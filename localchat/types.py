@@ -58,7 +58,8 @@ class GenerationRequest:
     prompt: str | None = None
     params: SamplingParams = field(default_factory=SamplingParams)
     reuse_cache: bool = True
-    """Whether tokens left in the KV cache by earlier requests may serve as this one's prefix."""
+    """Whether what earlier requests left in the KV cache may serve as this one's prefix, and what
+    it leaves itself as a later one's."""
     render_only: bool = False
     """Answer with `Rendered` in place of a completion; nothing is decoded."""
 

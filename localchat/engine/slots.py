@@ -15,6 +15,8 @@ class Slot:
     in_use: bool = False
     tokens: list[int] = field(default_factory=list)
     """What an idle slot's memory holds; a slot in use belongs to its sequence."""
+    is_wanted: bool = True
+    """Whether later prompts may continue what an idle slot holds."""
     last_used: int = 0
 
 
@@ -38,11 +40,8 @@ class SlotTable:
         self._slots = [Slot(index) for index in range(count)]
         self._can_cut = can_cut
         self._clock = 0
-
-    @property
-    def num_idle_tokens(self) -> int:
+        self.num_idle_tokens = 0
         """KV cells held by slots that nobody uses."""
-        return sum(len(slot.tokens) for slot in self._slots if not slot.in_use)
 
     @property
     def has_idle(self) -> bool:
@@ -68,27 +67,53 @@ class SlotTable:
         slot = self._slots[index]
         assert not slot.in_use, "a slot serves one sequence at a time"
         slot.in_use = True
-        held = len(slot.tokens)
-        slot.tokens = []
-        return held
+        return self._empty(slot)
 
-    def give_back(self, index: int, tokens: list[int]) -> None:
-        """The slot is idle again and its memory holds `tokens`."""
+    def give_back(self, index: int, tokens: list[int], *, wanted: bool = True) -> None:
+        """The slot is idle again; its memory holds `tokens`, which later prompts may continue.
+
+        If they are not `wanted`, nothing continues them and they are the first to go.
+        """
         slot = self._slots[index]
         assert slot.in_use, "only a slot in use can be given back"
         self._clock += 1
         slot.in_use, slot.tokens, slot.last_used = False, tokens, self._clock
+        slot.is_wanted = wanted
+        self.num_idle_tokens += len(tokens)
 
-    def evict(self) -> int | None:
-        """Empties the idle slot unused for longest; None if every idle slot is empty."""
-        held = [slot for slot in self._slots if not slot.in_use and slot.tokens]
+    def evict(self) -> tuple[int, int] | None:
+        """Empties an idle slot: an unwanted one, else the one unused for longest.
+
+        Returns it with the number of cells that this frees; None if every idle slot is empty.
+        """
+        held = self._holding()
         if not held:
             return None
-        oldest = min(held, key=lambda slot: slot.last_used)
-        oldest.tokens = []
-        return oldest.index
+        oldest = min(held, key=lambda slot: (slot.is_wanted, slot.last_used))
+        return oldest.index, self._empty(oldest)
+
+    def holds_too_much(self, limit: int) -> bool:
+        """Whether `evict` should be called: for an unwanted slot, or for more than `limit` tokens.
+
+        The slot used last is spared, however much it holds.
+        """
+        held = self._holding()
+        return (len(held) > 1 and self.num_idle_tokens > limit) or not all(
+            slot.is_wanted for slot in held
+        )
+
+    def _holding(self) -> list[Slot]:
+        return [slot for slot in self._slots if not slot.in_use and slot.tokens]
+
+    def _empty(self, slot: Slot) -> int:
+        held = len(slot.tokens)
+        self.num_idle_tokens -= held
+        slot.tokens = []
+        return held
 
     def _reusable(self, slot: Slot, prompt: list[int]) -> int:
+        if not slot.is_wanted:
+            return 0
         # The last token is computed again: its logits choose the first token of the reply.
         common = _common_prefix(slot.tokens, prompt[:-1])
         if not self._can_cut and common < len(slot.tokens):

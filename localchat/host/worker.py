@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import threading
 import traceback
 from collections import deque
@@ -51,6 +52,7 @@ class Worker:
     def _run(self) -> None:
         try:
             loaded = load(self._model, self._options, self._log)
+            gc.freeze()  # what is there now stays: no collection need look at it between tokens
             self._report(loaded)
             self._step_forever(loaded)
         except LocalchatError as error:

@@ -17,6 +17,7 @@ class Vocabulary:
 
     def __init__(self, handle: Any) -> None:
         self._handle = handle
+        self._pieces: dict[int, bytes] = {}
         self.size: int = C.llama_vocab_n_tokens(handle)
         self.adds_bos: bool = C.llama_vocab_get_add_bos(handle)
 
@@ -41,12 +42,16 @@ class Vocabulary:
 
     def piece(self, token: int) -> bytes:
         """The bytes a token stands for: maybe part of a character; empty for control tokens."""
-        return call_with_buffer(
-            lambda buffer, size: C.llama_token_to_piece(
-                self._handle, token, buffer, size, 0, False
-            ),
-            32,
-        )
+        piece = self._pieces.get(token)
+        if piece is None:
+            piece = call_with_buffer(
+                lambda buffer, size: C.llama_token_to_piece(
+                    self._handle, token, buffer, size, 0, False
+                ),
+                32,
+            )
+            self._pieces[token] = piece
+        return piece
 
     def text(self, token: int) -> str:
         """The token's entry in the vocabulary: for a control token, its spelling."""

@@ -114,7 +114,7 @@ def assert_far(left: list[list[float]], right: list[list[float]]) -> None:
 def test_the_next_turn_reuses_the_cache(engine: Engine, logits: Logits) -> None:
     turn, next_turn = "42 hello", "42 hello the hello 43"
     one = SamplingParams(temperature=0.0, max_tokens=1)
-    usage = end(generate(engine, ask("first", turn, one, reuse=False))["first"]).usage
+    usage = end(generate(engine, ask("first", turn, one))["first"]).usage
     reused = end(generate(engine, ask("reused", next_turn))["reused"]).usage
     fresh = end(generate(engine, ask("fresh", next_turn, reuse=False))["fresh"]).usage
     assert reused.cached_tokens == usage.prompt_tokens

@@ -127,6 +127,9 @@ class Simulation:
         assert None not in held
         assert len(held) == len(set(held)), "no slot is held twice"
         assert all(seq.slot is None for seq in self.scheduler.waiting)
+        assert batch.num_tokens == sum(chunk.count for chunk in batch.chunks)
+        limit = self.scenario.num_cells // 4
+        assert not batch.chunks or not self.scheduler.slots.holds_too_much(limit)
         prefills = [chunk.sequence.is_decoding for chunk in batch.chunks]
         assert prefills == sorted(prefills, reverse=True), "decode rows come first"
         decoding = {seq for seq in self.scheduler.running if seq.is_decoding}
@@ -177,6 +180,20 @@ def test_a_prefix_that_two_prompts_share_is_computed_once() -> None:
     assert batch.edits == [Copy(0, 1, 20)]
     assert [chunk.count for chunk in batch.chunks] == [5, 5]
     assert (second.num_cached_tokens, third.num_cached_tokens) == (20, 50)
+
+
+def test_idle_slots_hold_a_quarter_of_the_cells_at_most_and_nothing_unwanted() -> None:
+    scheduler = Scheduler(SlotTable(4, can_cut=True), num_cells=40, token_budget=40)
+    runner = FakeRunner(40, 40)
+    done = [sequence([1] * 6), sequence([2] * 6, reuse=False), sequence([3] * 6)]
+    for each in done:
+        scheduler.add(each)
+    step(scheduler, runner)
+    for each in done:
+        scheduler.finish(each)
+    scheduler.add(sequence([4]))
+    assert step(scheduler, runner).edits == [Cut(1, 0), Cut(0, 0)]
+    assert scheduler.slots.num_idle_tokens == 6
 
 
 def test_a_prefix_is_copied_over_an_older_conversation() -> None:

@@ -52,7 +52,7 @@ def test_slots_in_use_are_neither_chosen_nor_evicted() -> None:
     slots.take(0)
     assert slots.best([1, 2, 3, 4], reuse=True).slot == 1
     assert slots.num_idle_tokens == 1
-    assert slots.evict() == 1
+    assert slots.evict() == (1, 1)
     assert slots.evict() is None
     slots.take(1)
     assert not slots.has_idle
@@ -62,7 +62,7 @@ def test_the_slot_unused_for_longest_is_evicted_first() -> None:
     slots = table([1], [2], [3])
     slots.take(0)
     slots.give_back(0, [1])
-    assert [slots.evict() for _ in range(4)] == [1, 2, 0, None]
+    assert [slots.evict() for _ in range(4)] == [(1, 1), (2, 1), (0, 1), None]
 
 
 def test_a_slot_serves_one_sequence_at_a_time() -> None:
@@ -89,3 +89,21 @@ def test_what_is_kept_is_the_longest_reusable_prefix(
     assert held[place.source][: place.kept] == prompt[: place.kept]
     if not can_cut and place.kept:
         assert place.slot == place.source
+
+
+def test_unwanted_tokens_are_never_continued_and_go_first() -> None:
+    slots = table([1, 2, 3], [4])
+    slots.take(1)
+    slots.give_back(1, [1, 2, 3, 4], wanted=False)
+    assert slots.best([1, 2, 3, 4, 5], reuse=True).source == 0
+    assert slots.holds_too_much(100)
+    assert slots.evict() == (1, 4)
+    assert not slots.holds_too_much(100)
+
+
+def test_too_much_is_held_beyond_the_limit_but_the_last_slot_is_spared() -> None:
+    slots = table([1, 2, 3], [4, 5, 6])
+    assert not slots.holds_too_much(6)
+    assert slots.holds_too_much(5)
+    slots.evict()
+    assert not slots.holds_too_much(2)
