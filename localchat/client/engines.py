@@ -18,6 +18,18 @@ from localchat.paths import Paths
 EngineStatus = dict[str, Any]  # the "status" frame of localchat.host.protocol, without its op
 
 _PATIENCE = 5.0  # seconds an engine gets to answer, and to leave
+_HANGING: EngineStatus = {
+    "version": None,
+    "model": "?",
+    "path": None,
+    "state": "hangs",
+    "context": 0,
+    "clients": 0,
+    "requests": 0,
+    "uptime": None,
+    "expires": None,
+    "peak_memory": 0,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,19 +59,31 @@ def running(paths: Paths) -> list[RunningEngine]:
     """All engines of this user; files of engines that are gone are removed on the way."""
     found = []
     for endpoint in Endpoint.all(paths.runtime):
-        client = _connect(endpoint)
-        if client is None:
+        status = _status(endpoint)
+        if status is not None:
+            found.append(RunningEngine(endpoint, status))
+        elif (connection := endpoint.connect()) is None:
             endpoint.remove()
-            continue
-        with closing(client):
-            try:
-                client.send({"op": "status"})
-                status = client.receive("status")
-            except (LocalchatError, TimeoutError):
-                continue  # it left, or hangs: nothing can be said of it
-        del status["op"]
-        found.append(RunningEngine(endpoint, status))
+        else:
+            connection.close()  # a new engine took the place of one that just left
     return found
+
+
+def _status(endpoint: Endpoint) -> EngineStatus | None:
+    """What the engine says of itself; None if it is gone. One that hangs is described for it."""
+    client = _connect(endpoint)
+    if client is None:
+        return None
+    with closing(client):
+        try:
+            client.send({"op": "status"})
+            status = client.receive("status")
+        except LocalchatError:
+            return None
+        except TimeoutError:
+            return None if client.pid is None else _HANGING | {"pid": client.pid}
+    del status["op"]
+    return status
 
 
 def _connect(endpoint: Endpoint) -> SocketClient | None:

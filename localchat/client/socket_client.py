@@ -12,6 +12,7 @@ from pathlib import Path
 from localchat import __version__
 from localchat.errors import EngineDied, EngineFailed, InputError, LocalchatError, from_kind
 from localchat.events import LAST_EVENTS, Event
+from localchat.host.endpoint import peer_process
 from localchat.host.protocol import (
     MAX_FRAME,
     Frame,
@@ -47,6 +48,11 @@ class SocketClient:
     def info(self) -> EngineInfo:
         assert self._info is not None, "wait_until_ready comes first"
         return self._info
+
+    @property
+    def pid(self) -> int | None:
+        """The engine's process, as the system knows it; None where it can't tell."""
+        return peer_process(self._socket)
 
     def greet(self, keep_alive: float) -> None:
         """Raises OtherVersion, or EngineDied if the engine was just leaving."""

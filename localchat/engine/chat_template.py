@@ -146,10 +146,12 @@ def _limits() -> Iterator[None]:
             if hard != resource.RLIM_INFINITY:
                 soft = min(soft, hard)
             resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
-        signal.setitimer(signal.ITIMER_REAL, _TIME_LIMIT)
-        yield
+        try:
+            signal.setitimer(signal.ITIMER_REAL, _TIME_LIMIT)
+            yield
+        finally:  # of its own: the signal may arrive on this very line
+            signal.setitimer(signal.ITIMER_REAL, 0)
     finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
         resource.setrlimit(resource.RLIMIT_AS, old_limit)
         signal.signal(signal.SIGALRM, old_handler)
 

@@ -28,8 +28,8 @@ def log(line: str) -> None:
 
 
 def main() -> None:
-    limits.apply()
     spec = json.loads(sys.argv[1])
+    limits.apply(spec["ready_fd"])
     model = spec["model"]
     model["sampling"] = tuple(tuple(pair) for pair in model["sampling"])
     server = Server(

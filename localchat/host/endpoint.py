@@ -91,9 +91,21 @@ class Endpoint:
 def is_same_user(connection: socket.socket) -> bool:
     """Whether the process at the other end belongs to this user, where the system can tell."""
     if hasattr(socket, "SO_PEERCRED"):
-        credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
-        return bool(struct.unpack("3i", credentials)[1] == os.getuid())
+        return _credentials(connection)[1] == os.getuid()
     if hasattr(socket, "LOCAL_PEERCRED"):  # BSD and macOS: struct xucred, version then uid
         credentials = connection.getsockopt(0, socket.LOCAL_PEERCRED, 8)
         return bool(struct.unpack("2I", credentials)[1] == os.getuid())
     return True
+
+
+def peer_process(connection: socket.socket) -> int | None:
+    """The process at the other end, where the system can tell."""
+    has_it = hasattr(socket, "SO_PEERCRED") and connection.family == socket.AF_UNIX
+    return _credentials(connection)[0] if has_it else None
+
+
+def _credentials(connection: socket.socket) -> tuple[int, int, int]:
+    """Process, user and group of the other end (Linux: struct ucred)."""
+    credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
+    process, user, group = struct.unpack("3i", credentials)
+    return process, user, group

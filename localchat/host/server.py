@@ -240,10 +240,13 @@ class Server:
         self._wake_receiver.recv(4096)
 
     def _collect(self) -> None:
-        """Acts on what the worker has reported since the last look."""
+        """Acts on what the worker has reported since the last look.
+
+        While reports come, the loop looks again by itself; after a look in vain it wants to be
+        woken. So a fast model's text comes in a few steady pieces, and a slow one's at once.
+        """
         reports = self._worker.reports
-        if not reports:
-            return
+        self._worker.is_watched = bool(reports)
         events: list[Event] = []
         while reports:
             report = reports.popleft()
@@ -296,8 +299,10 @@ class Server:
 
     def _patience(self) -> float:
         """Seconds until the loop must look again: at the worker's reports, or at the clock."""
-        if self._owners:
+        if self._worker.is_watched:
             return DELIVERY_INTERVAL
+        if self._worker.reports:  # they came just before the worker could see that it must wake us
+            return 0.0
         if self._has_clients or self._keep_alive < 0:
             return _HOUSEKEEPING
         left = self._alone_since + self._keep_alive - time.monotonic()

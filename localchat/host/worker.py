@@ -13,7 +13,7 @@ from localchat.errors import EngineFailed, LocalchatError
 from localchat.events import Event, TextDelta
 from localchat.types import LoadOptions, ModelRef
 
-# Seconds between two looks for new text while requests run. Waking the listener and the client for
+# Seconds between two looks for new text while it flows. Waking the listener and the client for
 # every token of a fast model takes time from the compute threads, and no eye sees the difference.
 DELIVERY_INTERVAL = 0.025
 
@@ -24,7 +24,7 @@ class Worker:
     """Reports, in order: the loaded engine, then lists of events; an error is the last one.
 
     `wake_listener` is called from the thread after a report was added to `reports`, unless it
-    holds nothing but text.
+    holds nothing but text and `is_watched` says that the listener will look by itself.
     """
 
     def __init__(
@@ -35,6 +35,7 @@ class Worker:
         wake_listener: Callable[[], None],
     ) -> None:
         self.reports: deque[Report] = deque()
+        self.is_watched = False
         self._model = model
         self._options = options
         self._log = log
@@ -76,6 +77,6 @@ class Worker:
 
     def _report(self, report: Report) -> None:
         self.reports.append(report)
-        # Text alone can wait for the listener's next look: see `DELIVERY_INTERVAL`.
-        if not (isinstance(report, list) and all(isinstance(e, TextDelta) for e in report)):
+        is_text = isinstance(report, list) and all(isinstance(e, TextDelta) for e in report)
+        if not (is_text and self.is_watched):
             self._wake_listener()

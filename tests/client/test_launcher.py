@@ -226,16 +226,16 @@ def test_stop_kills_an_engine_that_hangs(
     assert list(Endpoint.all(places.runtime)) == []
 
 
-def test_an_engine_that_hangs_is_left_out_of_the_list(
+def test_an_engine_that_hangs_is_listed_as_such_and_can_be_stopped(
     tiny: Tiny, places: Paths, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("localchat.client.engines._PATIENCE", 0.3)
     client = open_model(tiny())
     os.kill(client.info.pid, signal.SIGSTOP)
-    try:
-        assert running(places) == []
-    finally:
-        os.kill(client.info.pid, signal.SIGCONT)
+    (engine,) = running(places)
+    assert (engine.status["state"], engine.status["pid"]) == ("hangs", client.info.pid)
+    engine.stop()
+    wait_until(lambda: has_ended(client.info.pid))
 
 
 def test_an_engine_survives_its_starter(tiny: Tiny, places: Paths) -> None:
