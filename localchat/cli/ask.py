@@ -18,7 +18,7 @@ from localchat.cli.options import (
     sampling_options,
     sampling_params,
 )
-from localchat.cli.prompt_text import compose
+from localchat.cli.prompt_text import argument_text, compose
 from localchat.client.base import EngineClient
 from localchat.client.launcher import open_engine
 from localchat.config import Settings
@@ -76,6 +76,7 @@ def command(
     Text piped in is added before the prompt, between fences; alone, it is the prompt.
     """
     text = compose(" ".join(prompt), files)
+    system = system and argument_text(system, "The system prompt")
     if not text:
         raise click.UsageError("There is no prompt.", ctx)
     places = paths.find()

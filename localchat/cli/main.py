@@ -61,7 +61,7 @@ def run(arguments: list[str]) -> int:
     except OSError as error:
         if "--debug" in arguments:
             raise
-        output.complain(f"The system refused: {error.strerror or error}.")
+        output.complain(f"The system refused: {error}.", "localchat --debug …, for details")
         return 1
 
 

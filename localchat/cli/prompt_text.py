@@ -17,8 +17,7 @@ _FENCE = re.compile(r"`{3,}")
 
 def compose(words: str, files: tuple[Path, ...]) -> str:
     """The text to send; empty if there is none at all. Raises InputError."""
-    # Bytes of an argument that are no text arrive as surrogates.
-    words = _decode(words.encode("utf-8", "surrogateescape"), "The prompt")
+    words = argument_text(words, "The prompt")
     parts = [_fenced(path.name, read_file(path)) for path in files]
     piped = read_stdin()
     if piped and not words and not parts:
@@ -28,6 +27,11 @@ def compose(words: str, files: tuple[Path, ...]) -> str:
     if words:
         parts.append(words)
     return "\n\n".join(parts)
+
+
+def argument_text(argument: str, name: str) -> str:
+    """An argument of the command line; bytes that are no text arrive in it as surrogates."""
+    return _decode(argument.encode("utf-8", "surrogateescape"), name)
 
 
 def read_file(path: Path) -> str:

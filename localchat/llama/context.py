@@ -7,7 +7,7 @@ from typing import Any
 
 from localchat.errors import EngineFailed, ModelLoadFailed, OutOfSpace
 from localchat.llama.batch import Batch
-from localchat.llama.library import C, last_error
+from localchat.llama.library import C, reason
 from localchat.llama.memory import Memory
 from localchat.llama.model import Model
 
@@ -37,7 +37,7 @@ class Context:
         if not self._handle:
             raise OutOfSpace(
                 f"There is not enough memory for a context of {n_ctx:,} tokens"
-                f" ({last_error() or 'llama.cpp gave no reason'}).",
+                f" ({reason()}).",
                 "Lower the setting: LOCALCHAT_CONTEXT=2048",
             )
         self._model = model
@@ -70,7 +70,7 @@ class Context:
         code = C.llama_decode(self._handle, batch.struct)
         if code in (0, _ABORTED):
             return code == 0
-        raise EngineFailed(f"llama.cpp could not decode a batch (code {code}): {last_error()}.")
+        raise EngineFailed(f"llama.cpp could not decode a batch (code {code}): {reason()}.")
 
     def logit(self, row: int, token: int) -> float:
         """The logit of `token` after the batch's row `row`."""

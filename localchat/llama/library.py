@@ -78,9 +78,15 @@ def start(log: Callable[[str], None]) -> None:
     C.llama_backend_init()
 
 
-def last_error() -> str:
-    """The last line llama.cpp logged as an error, or an empty string."""
-    return _last_errors[-1] if _last_errors else ""
+def reason() -> str:
+    """Why something just failed, in llama.cpp's words.
+
+    Of the last few lines it logged as errors the first names the cause, the others pass it on.
+    The names of C++ functions in front are dropped.
+    """
+    if not _last_errors:
+        return "it gave no reason"
+    return _last_errors[0].partition(": ")[2].removeprefix("error loading model: ")
 
 
 def build_info() -> str:

@@ -6,7 +6,7 @@ import os
 from typing import Any
 
 from localchat.errors import ModelLoadFailed
-from localchat.llama.library import C, last_error
+from localchat.llama.library import C, reason
 from localchat.llama.vocabulary import Vocabulary
 
 
@@ -24,7 +24,8 @@ class Model:
         )
         if not self._handle:
             raise ModelLoadFailed(
-                f"llama.cpp can't load {path}: {last_error() or 'no reason given'}."
+                f"llama.cpp can't load {path}: {reason()}.",
+                "Get the file again, or take another model: localchat models list",
             )
         if C.llama_model_has_encoder(self._handle):
             # Decoding without an encoder pass would end the process.

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import select
 import subprocess
 import sys
 from collections.abc import Callable
@@ -334,7 +336,18 @@ def test_a_closed_stdout_is_an_error(home: Path, tiny: Tiny) -> None:
     script = f"{' '.join(COMMAND)} -m {tiny()} hi --raw --max-tokens 4 >&-"
     done = subprocess.run(["sh", "-c", script], capture_output=True, timeout=20, check=False)
     assert done.returncode == 1
-    assert done.stderr == b"Error: The system refused: standard output is closed.\n"
+    assert done.stderr.startswith(b"Error: The system refused: standard output is closed.\nTry: ")
+
+
+def test_a_pipe_the_caller_holds_open_ends_with_the_caller(home: Path, tiny: Tiny) -> None:
+    reader, writer = os.pipe()
+    ask = [*COMMAND, "-m", str(tiny()), "hi", "--raw", "--max-tokens", "4"]
+    subprocess.run(ask, pass_fds=[writer], stdin=subprocess.DEVNULL, timeout=20, check=True)
+    os.close(writer)
+    # The engine lives on; if it held the pipe open, whoever reads it would wait for it to leave.
+    assert select.select([reader], [], [], 5)[0]
+    assert os.read(reader, 1) == b""
+    os.close(reader)
 
 
 class TestScripted:

@@ -73,11 +73,15 @@ def test_debug_lines_and_what_continues_them_are_dropped(lines: list[str]) -> No
     assert lines == ["news"]
 
 
-def test_the_last_error_is_remembered(lines: list[str]) -> None:
-    log(ERROR, b"first\n")
-    log(ERROR, b"second\n")
+def test_the_first_of_the_last_errors_is_the_reason(
+    lines: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(library, "_last_errors", [])
+    assert library.reason() == "it gave no reason"
+    log(ERROR, b"llama_model_load: error loading model: a tensor is missing\n")
+    log(ERROR, b"llama_model_load_from_file_impl: failed to load model\n")
     log(INFO, b"news\n")
-    assert library.last_error() == "second"
+    assert library.reason() == "a tensor is missing"
 
 
 def test_the_build_names_its_version() -> None:
