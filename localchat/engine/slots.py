@@ -40,6 +40,7 @@ class SlotTable:
         self._slots = [Slot(index) for index in range(count)]
         self._can_cut = can_cut
         self._clock = 0
+        self._num_unwanted = 0
         self.num_idle_tokens = 0
         """KV cells held by slots that nobody uses."""
 
@@ -78,7 +79,8 @@ class SlotTable:
         assert slot.in_use, "only a slot in use can be given back"
         self._clock += 1
         slot.in_use, slot.tokens, slot.last_used = False, tokens, self._clock
-        slot.is_wanted = wanted
+        slot.is_wanted = wanted or not tokens
+        self._num_unwanted += not slot.is_wanted
         self.num_idle_tokens += len(tokens)
 
     def evict(self) -> tuple[int, int] | None:
@@ -97,10 +99,9 @@ class SlotTable:
 
         The slot used last is spared, however much it holds.
         """
-        held = self._holding()
-        return (len(held) > 1 and self.num_idle_tokens > limit) or not all(
-            slot.is_wanted for slot in held
-        )
+        if self.num_idle_tokens > limit and len(self._holding()) > 1:
+            return True
+        return self._num_unwanted > 0
 
     def _holding(self) -> list[Slot]:
         return [slot for slot in self._slots if not slot.in_use and slot.tokens]
@@ -108,7 +109,8 @@ class SlotTable:
     def _empty(self, slot: Slot) -> int:
         held = len(slot.tokens)
         self.num_idle_tokens -= held
-        slot.tokens = []
+        self._num_unwanted -= not slot.is_wanted
+        slot.tokens, slot.is_wanted = [], True
         return held
 
     def _reusable(self, slot: Slot, prompt: list[int]) -> int:

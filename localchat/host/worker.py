@@ -15,7 +15,7 @@ from localchat.types import LoadOptions, ModelRef
 
 # Seconds between two looks for new text while it flows. Waking the listener and the client for
 # every token of a fast model takes time from the compute threads, and no eye sees the difference.
-DELIVERY_INTERVAL = 0.025
+DELIVERY_INTERVAL = 0.04
 
 Report = LoadedEngine | LocalchatError | list[Event]
 

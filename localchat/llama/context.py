@@ -36,8 +36,7 @@ class Context:
         self._handle: Any = C.llama_init_from_model(model.handle, params)
         if not self._handle:
             raise OutOfSpace(
-                f"There is not enough memory for a context of {n_ctx:,} tokens"
-                f" ({reason()}).",
+                f"There is not enough memory for a context of {n_ctx:,} tokens ({reason()}).",
                 "Lower the setting: LOCALCHAT_CONTEXT=2048",
             )
         self._model = model
