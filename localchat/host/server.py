@@ -21,11 +21,12 @@ from typing import Any
 from localchat import __version__
 from localchat.engine.load import LoadedEngine
 from localchat.errors import EngineFailed, LocalchatError
-from localchat.events import LAST_EVENTS, Event, Failed, TextDelta
+from localchat.events import LAST_EVENTS, Event, Failed
 from localchat.host.connection import Connection
+from localchat.host.delivery import DELIVERY_INTERVAL, merge_text
 from localchat.host.endpoint import Endpoint, is_same_user
 from localchat.host.protocol import Frame, event_frame, parse_request
-from localchat.host.worker import DELIVERY_INTERVAL, Worker
+from localchat.host.worker import Worker
 from localchat.types import EngineInfo, LoadOptions, ModelRef
 
 # Seconds a new engine waits for its first client: the one that started it may have been killed.
@@ -260,7 +261,7 @@ class Server:
                         connection.send(self._ready(report))
             else:
                 events += report
-        for event in _merge_text(events):
+        for event in merge_text(events):
             self._deliver(event)
         for connection in [c for c in self._connections if c.has_unsent or not c.is_open]:
             connection.flush()
@@ -332,27 +333,6 @@ class Server:
             self._endpoint.remove()
         self._selector.unregister(self._listener)
         self._listener.close()
-
-
-def _merge_text(events: list[Event]) -> list[Event]:
-    """The same events, with the text deltas of one request that follow each other joined.
-
-    Other requests' events may lie between them: their order among each other means nothing.
-    """
-    merged: list[Event] = []
-    open_delta: dict[str, int] = {}  # request id: where its last event stands, if that is text
-    for event in events:
-        if not isinstance(event, TextDelta):
-            open_delta.pop(event.request_id, None)
-            merged.append(event)
-        elif (position := open_delta.get(event.request_id)) is not None:
-            before = merged[position]
-            assert isinstance(before, TextDelta)
-            merged[position] = TextDelta(event.request_id, before.text + event.text)
-        else:
-            open_delta[event.request_id] = len(merged)
-            merged.append(event)
-    return merged
 
 
 def _failed_frame(error: LocalchatError) -> Frame:

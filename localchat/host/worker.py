@@ -10,12 +10,9 @@ from collections.abc import Callable
 
 from localchat.engine.load import LoadedEngine, load
 from localchat.errors import EngineFailed, LocalchatError
-from localchat.events import Event, TextDelta
+from localchat.events import Event
+from localchat.host.delivery import is_text
 from localchat.types import LoadOptions, ModelRef
-
-# Seconds between two looks for new text while it flows. Waking the listener and the client for
-# every token of a fast model takes time from the compute threads, and no eye sees the difference.
-DELIVERY_INTERVAL = 0.04
 
 Report = LoadedEngine | LocalchatError | list[Event]
 
@@ -77,6 +74,6 @@ class Worker:
 
     def _report(self, report: Report) -> None:
         self.reports.append(report)
-        is_text = isinstance(report, list) and all(isinstance(e, TextDelta) for e in report)
-        if not (is_text and self.is_watched):
+        can_wait = self.is_watched and isinstance(report, list) and is_text(report)
+        if not can_wait:
             self._wake_listener()

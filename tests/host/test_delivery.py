@@ -1,0 +1,43 @@
+"""Joining text loses nothing and reorders nothing that anyone can see."""
+
+from __future__ import annotations
+
+from itertools import groupby
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from localchat.events import Event, PrefillProgress, TextDelta
+from localchat.host.delivery import is_text, merge_text
+
+IDS = st.sampled_from(["a", "b", "c"])
+EVENTS = st.lists(
+    st.builds(TextDelta, IDS, st.text(min_size=1, max_size=3))
+    | st.builds(PrefillProgress, IDS, st.integers(0, 3), st.just(3))
+)
+
+
+def of_request(events: list[Event], request_id: str) -> list[Event | str]:
+    """The request's events in order, with the texts that follow each other as one string."""
+    mine = [event for event in events if event.request_id == request_id]
+    result: list[Event | str] = []
+    for is_delta, run in groupby(mine, key=lambda event: isinstance(event, TextDelta)):
+        if is_delta:
+            result.append("".join(e.text for e in run if isinstance(e, TextDelta)))
+        else:
+            result += run
+    return result
+
+
+@given(EVENTS)
+def test_each_request_sees_the_same_in_as_few_pieces_as_can_be(events: list[Event]) -> None:
+    merged = merge_text(events)
+    for request_id in "abc":
+        expected = of_request(events, request_id)
+        assert of_request(merged, request_id) == expected
+        assert sum(event.request_id == request_id for event in merged) == len(expected)
+
+
+def test_only_text_can_wait() -> None:
+    assert is_text([TextDelta("a", "x")])
+    assert not is_text([TextDelta("a", "x"), PrefillProgress("a", 1, 1)])
