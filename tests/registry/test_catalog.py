@@ -22,9 +22,9 @@ def test_files_are_named_after_their_model() -> None:
     assert {"smollm2-135m", "gemma3-270m"} <= names
 
 
-def test_the_starter_samples_as_its_authors_recommend() -> None:
+def test_the_starter_samples_as_its_manifest_says() -> None:
     sampling = catalog.find("smollm2-135m").manifest.sampling
-    assert dict(sampling.pairs()) == {"temperature": 0.2, "top_p": 0.9}
+    assert dict(sampling.pairs()) == {"temperature": 0.2, "top_p": 0.9, "repeat_penalty": 1.1}
 
 
 @pytest.mark.parametrize("name", ["tiny", "TINY", "Wee", "tiny:q4_0", "wee:Q4_0"])

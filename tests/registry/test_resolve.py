@@ -283,5 +283,5 @@ def test_a_real_pull(places: Paths) -> None:
     file = catalog.find("smollm2-135m").file
     assert verify.matches(Path(model.path), file.size, file.sha256)
     assert seen[-1] == file.size
-    assert dict(model.sampling) == {"temperature": 0.2, "top_p": 0.9}
+    assert dict(model.sampling) == {"temperature": 0.2, "top_p": 0.9, "repeat_penalty": 1.1}
     assert resolve.resolve("smollm2", places) == model
