@@ -10,6 +10,9 @@ from typing import Literal
 
 Role = Literal["system", "user", "assistant"]
 FinishReason = Literal["stop", "length", "cancelled"]
+Priority = Literal["interactive", "batch"]
+ReasoningMode = Literal["auto", "on", "off"]
+OverflowPolicy = Literal["refuse", "drop", "summarise"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,8 +31,19 @@ class SamplingParams:
     A temperature of 0 is greedy: the later steps are not used.
     """
 
+    logit_bias: tuple[tuple[int | str, float], ...] = ()
+    """(Token id, or a text of which each token counts; what is added to the logit): -inf forbids a
+    token."""
+    json_schema: str | None = None
+    """JSON text of a schema that the completion, as JSON, must validate against."""
+    grammar: str | None = None
+    """GBNF grammar that the completion must match; not together with `json_schema`."""
     repeat_penalty: float = 1.0
     """Divides the logits of tokens seen in the last 64; 1 is off."""
+    frequency_penalty: float = 0.0
+    """Subtracted from the logits of tokens in the last 64, once for each time they were seen."""
+    presence_penalty: float = 0.0
+    """Subtracted once from the logits of tokens seen in the last 64."""
     top_k: int = 40
     """Keep the k likeliest tokens; 0 keeps all."""
     top_p: float = 0.95
@@ -44,6 +58,10 @@ class SamplingParams:
     """Completion tokens at most; None: as many as the context holds."""
     stop: tuple[str, ...] = ()
     """Generation ends before any of these strings; they are not part of the text."""
+    logprobs: int | None = None
+    """Report the log-probability of each token and of this many of the likeliest; None: don't."""
+    n: int = 1
+    """Completions of the one prompt; those after the first draw with the following seeds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +80,21 @@ class GenerationRequest:
     it leaves itself as a later one's."""
     render_only: bool = False
     """Answer with `Rendered` in place of a completion; nothing is decoded."""
+    continuations: tuple[str, ...] = ()
+    """Answer with `Scored`: the log-likelihood of each of these texts after the prompt."""
+    priority: Priority = "interactive"
+    """Someone waits for an interactive request; a batch gives way to it."""
+    conversation: str | None = None
+    """Whose turn this is; a conversation's KV cache is kept on disk for when it goes on."""
+    overflow: OverflowPolicy = "refuse"
+    """What to do with a conversation longer than the context: fail, leave out the oldest turns, or
+    put a summary in their place. Either is announced by `Trimmed`."""
+    reasoning: ReasoningMode = "auto"
+    """Whether a reasoning model thinks before it answers; auto: as its template has it."""
+    reasoning_budget: int | None = None
+    """Reasoning tokens at most; then the model has to answer. None: no limit."""
+    speculate: bool = True
+    """Whether tokens may be guessed from the text so far and verified together."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +116,23 @@ class Timings:
     """From there to the first sampled token."""
     decode: float
     """From the first sampled token to the last."""
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """How one of several completions ended."""
+
+    finish_reason: FinishReason
+    completion_tokens: int
+    seed: int
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """The log-likelihood of one continuation: natural logarithm, summed over its tokens."""
+
+    logprob: float
+    tokens: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,9 @@ threads, and no eye sees the difference. Text that flows is looked for now and t
 
 from __future__ import annotations
 
-from localchat.events import Event, TextDelta
+from dataclasses import replace
+
+from localchat.events import Event, ReasoningDelta, TextDelta
 
 DELIVERY_INTERVAL = 0.04
 """Seconds between two looks for new text while it flows."""
@@ -14,7 +16,7 @@ DELIVERY_INTERVAL = 0.04
 
 def is_text(events: list[Event]) -> bool:
     """Whether there is nothing but text, which can wait for the next look."""
-    return all(isinstance(event, TextDelta) for event in events)
+    return all(isinstance(event, TextDelta | ReasoningDelta) for event in events)
 
 
 def merge_text(events: list[Event]) -> list[Event]:
@@ -23,16 +25,18 @@ def merge_text(events: list[Event]) -> list[Event]:
     Other requests' events may lie between them: their order among each other means nothing.
     """
     merged: list[Event] = []
-    open_delta: dict[str, int] = {}  # request id: where its last event stands, if that is text
+    last: dict[str, int] = {}  # request id: where its last event stands
     for event in events:
-        if not isinstance(event, TextDelta):
-            open_delta.pop(event.request_id, None)
-            merged.append(event)
-        elif (position := open_delta.get(event.request_id)) is not None:
-            before = merged[position]
-            assert isinstance(before, TextDelta)
-            merged[position] = TextDelta(event.request_id, before.text + event.text)
+        position = last.get(event.request_id)
+        before = merged[position] if position is not None else None
+        if (
+            position is not None
+            and isinstance(event, TextDelta | ReasoningDelta)
+            and isinstance(before, type(event))
+            and before.choice == event.choice
+        ):
+            merged[position] = replace(before, text=before.text + event.text)
         else:
-            open_delta[event.request_id] = len(merged)
+            last[event.request_id] = len(merged)
             merged.append(event)
     return merged

@@ -23,11 +23,21 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import typing
+from collections.abc import Callable
 from typing import Any
 
 from localchat import events
 from localchat.errors import EngineFailed
-from localchat.types import GenerationRequest, Message, SamplingParams, Timings, Usage
+from localchat.types import (
+    Choice,
+    GenerationRequest,
+    Message,
+    SamplingParams,
+    Score,
+    Timings,
+    Usage,
+)
 
 MAX_FRAME = 32 * 2**20  # bytes of one line
 
@@ -74,15 +84,20 @@ def request_frame(request: GenerationRequest) -> Frame:
 def parse_request(fields: Any) -> GenerationRequest:
     """Raises EngineFailed if `fields` do not make a request."""
     try:
-        params = fields["params"] | {"stop": tuple(fields["params"]["stop"])}
+        params = fields["params"]
+        params = params | {
+            "stop": tuple(params["stop"]),
+            "logit_bias": tuple((token, float(bias)) for token, bias in params["logit_bias"]),
+        }
         return GenerationRequest(
             **fields
             | {
                 "messages": tuple(Message(**message) for message in fields["messages"]),
                 "params": SamplingParams(**params),
+                "continuations": tuple(fields["continuations"]),
             }
         )
-    except (TypeError, KeyError) as error:
+    except (TypeError, KeyError, ValueError) as error:
         raise EngineFailed(f"A request can't be understood: {error}.") from error
 
 
@@ -94,6 +109,7 @@ def event_frame(event: events.Event) -> Frame:
             "event": "TextDelta",
             "request_id": event.request_id,
             "text": event.text,
+            "choice": event.choice,
         }
     return {"op": "event", "event": type(event).__name__, **dataclasses.asdict(event)}
 
@@ -101,21 +117,26 @@ def event_frame(event: events.Event) -> Frame:
 def parse_event(frame: Frame) -> events.Event:
     """Raises EngineFailed if the frame is no event of ours."""
     fields = {key: value for key, value in frame.items() if key not in ("op", "event")}
+    kind = _EVENTS.get(str(frame.get("event")))
+    if kind is None:
+        raise EngineFailed(f"The engine sent an unknown event: {frame.get('event')}.")
     try:
-        match frame["event"]:
-            case "TextDelta":
-                return events.TextDelta(**fields)
-            case "PrefillProgress":
-                return events.PrefillProgress(**fields)
-            case "Failed":
-                return events.Failed(**fields)
-            case "Rendered":
-                return events.Rendered(**fields)
-            case "Finished":
-                fields["usage"] = Usage(**fields["usage"])
-                fields["timings"] = Timings(**fields["timings"])
-                return events.Finished(**fields)
-            case unknown:
-                raise EngineFailed(f"The engine sent an unknown event: {unknown}.")
-    except (TypeError, KeyError) as error:
+        for name, parse in _NESTED.items():
+            if name in fields:
+                fields[name] = parse(fields[name])
+        event: events.Event = kind(**fields)
+    except (TypeError, KeyError, ValueError) as error:
         raise EngineFailed(f"The engine sent a message that can't be read: {error}.") from error
+    return event
+
+
+_EVENTS: dict[str, Any] = {kind.__name__: kind for kind in typing.get_args(events.Event)}
+# What JSON has no type for, by the name of the field.
+_NESTED: dict[str, Callable[[Any], Any]] = {
+    "usage": lambda fields: Usage(**fields),
+    "timings": lambda fields: Timings(**fields),
+    "choices": lambda found: tuple(Choice(**fields) for fields in found),
+    "scores": lambda found: tuple(Score(**fields) for fields in found),
+    "dropped": tuple,
+    "top": lambda found: tuple((text, logprob) for text, logprob in found),
+}
