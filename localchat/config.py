@@ -13,11 +13,24 @@ import os
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
-from typing import Any, ClassVar, TypeVar, get_type_hints
+from types import NoneType, UnionType
+from typing import (
+    Annotated,
+    Any,
+    ClassVar,
+    Literal,
+    TypeVar,
+    Union,
+    get_args,
+    get_origin,
+    get_type_hints,
+)
 
 from localchat import __version__
 from localchat.errors import ConfigError
 from localchat.paths import Paths
+from localchat.presets import Preset
+from localchat.types import KVType, ReasoningMode
 
 _PREFIX = "LOCALCHAT_"
 _DURATION = re.compile(r"(-?\d+(?:\.\d+)?)\s*([smhd]?)")
@@ -41,22 +54,40 @@ class Settings:
 
     model: str = "smollm2-135m"
     """The model to use where none is named: a catalogue name, or the path of a .gguf file."""
-    context: int = _bounded(8192, ge=64)
+    context: int | Literal["auto"] = _bounded("auto", ge=64)
     """Tokens of conversation an engine holds, shared by all its requests; never more than the
-    model was trained for."""
+    model was trained for. auto: as many as memory allows without crowding others out."""
+    kv_type: KVType = "f16"
+    """How the context is kept in memory: q8_0 takes half as much as f16, q4_0 a quarter, at some
+    cost in quality."""
+    gpu_layers: int | Literal["auto"] = _bounded("auto", ge=0)
+    """Layers of the model computed on GPUs. auto: all that fit, where llama.cpp was built for
+    them."""
     threads: int = _bounded(0, ge=0)
-    """Compute threads of an engine; 0 takes one per physical core."""
+    """Compute threads of an engine, always; 0: they follow what the machine has free, one per
+    physical core at most."""
     parallel: int = _bounded(16, ge=1, le=64)
     """Requests that one engine works on together; more wait."""
     keep_alive: float = _bounded(300.0, ge=-1, allow_inf_nan=False)
     """How long an engine stays without clients: seconds, or 90s, 5m, 2h. 0 leaves with the last
     client, -1 stays for good."""
+    snapshot_budget: int | None = _bounded(None, ge=0)
+    """Disk space for the states of conversations, which spare computing them again: bytes, or
+    500MB, 2GB. 0 keeps none; unset: 2 GB or 5% of the free disk, the smaller."""
+    draft: str | None = None
+    """A smaller model of the same family, which guesses tokens for the model to verify."""
+    reasoning: ReasoningMode = "auto"
+    """Whether a reasoning model thinks before it answers: on, off, or auto: as its template has
+    it."""
     offline: bool = False
     """Never use the network, not even to download a model that is asked for."""
     max_tokens: int | None = _bounded(None, ge=1)
     """Tokens of a reply at most; unset: as many as the context holds."""
+    preset: Preset | None = None
+    """A named set of sampling values: greedy, precise, balanced or creative. The settings below
+    refine it."""
     temperature: float | None = _bounded(None, ge=0, le=5)
-    """Randomness of replies: 0 always takes the likeliest token. Unset, like the four below: the
+    """Randomness of replies: 0 always takes the likeliest token. Unset, like those below: the
     model's own default."""
     top_p: float | None = _bounded(None, gt=0, le=1)
     """Keep the likeliest tokens that together have this probability."""
@@ -66,6 +97,10 @@ class Settings:
     """Drop tokens less likely than this part of the likeliest one's probability."""
     repeat_penalty: float | None = _bounded(None, gt=0)
     """Above 1, makes tokens of the last 64 less likely to come again."""
+    frequency_penalty: float | None = _bounded(None, ge=-2, le=2)
+    """Above 0, makes tokens less likely each time they come."""
+    presence_penalty: float | None = _bounded(None, ge=-2, le=2)
+    """Above 0, makes tokens that have come less likely."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,12 +195,15 @@ def _source(written: dict[str, tuple[Any, str]], name: str) -> str:
 
 
 def _validate(written: dict[str, tuple[Any, str]]) -> Settings:
-    from pydantic import Field, ValidationError, create_model
+    from pydantic import ByteSize, Field, ValidationError, create_model
 
-    types = get_type_hints(Settings)
+    types = get_type_hints(Settings) | {"snapshot_budget": ByteSize | None}
     schema: Any = create_model(
         "Settings",
-        **{f.name: (types[f.name], Field(f.default, **f.metadata)) for f in fields(Settings)},  # type: ignore[call-overload]
+        **{  # type: ignore[call-overload]
+            f.name: (_bound(types[f.name], Field(**f.metadata)), f.default)
+            for f in fields(Settings)
+        },
     )
     values = {name: value for name, (value, _) in written.items()}
     if "keep_alive" in values:
@@ -180,6 +218,15 @@ def _validate(written: dict[str, tuple[Any, str]]) -> Settings:
             f"The setting {name!r} in {source} can't be {value!r}: {first['msg']}.",
             "localchat config --help",
         ) from error
+
+
+def _bound(kind: Any, bounds: Any) -> Any:
+    """`kind` with pydantic's bounds; of a union, they are the number's."""
+    members = get_args(kind) if get_origin(kind) in (Union, UnionType) else (kind,)
+    bounded = [
+        Annotated[m, bounds] if isinstance(m, type) and m is not NoneType else m for m in members
+    ]
+    return Union[tuple(bounded)]  # noqa: UP007 - | needs the members one by one
 
 
 def seconds(text: Any) -> Any:

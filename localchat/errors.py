@@ -3,7 +3,8 @@
     LocalchatError                 1  something went wrong at run time
     ├── UsageError                 2  the command can't be understood
     │   ├── InputError             2  a prompt or a file can't be read as text
-    │   └── ConfigError            2  a setting has no valid value
+    │   ├── ConfigError            2  a setting has no valid value
+    │   └── InvalidGrammar         2  a schema or a grammar no answer can be held to
     ├── ModelNotFound              3  the model is unknown or not installed
     ├── VerificationFailed         4  a file is not what its digest says
     ├── OutOfSpace                 5  no room on disk or in memory
@@ -40,6 +41,10 @@ class InputError(UsageError):
 
 
 class ConfigError(UsageError):
+    pass
+
+
+class InvalidGrammar(UsageError):
     pass
 
 

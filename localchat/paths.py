@@ -41,6 +41,10 @@ class Paths:
         return self.data / "models"
 
     @property
+    def snapshots(self) -> Path:
+        return self.cache / "snapshots"
+
+    @property
     def logs(self) -> Path:
         return self.state / "logs"
 

@@ -13,6 +13,7 @@ FinishReason = Literal["stop", "length", "cancelled"]
 Priority = Literal["interactive", "batch"]
 ReasoningMode = Literal["auto", "on", "off"]
 OverflowPolicy = Literal["refuse", "drop", "summarise"]
+KVType = Literal["f16", "q8_0", "q4_0"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,12 +140,21 @@ class Score:
 class LoadOptions:
     """What an engine process is started with; other options mean another process."""
 
-    context: int = 8192
-    """Tokens of KV cache, shared by all requests; never more than the model was trained for."""
+    context: int = 0
+    """Tokens of KV cache, shared by all requests; never more than the model was trained for.
+    0: as many as memory allows without crowding others out."""
+    kv_type: KVType = "f16"
+    """How the numbers in the KV cache are kept: the quantized ones take half and a quarter."""
+    gpu_layers: int = -1
+    """Layers computed on GPUs; -1: as many as fit, 0: none."""
     threads: int = 0
     """Compute threads; 0: one per physical core this process may use."""
     parallel: int = 16
     """Requests that decode together."""
+    draft: str | None = None
+    """Absolute path of a smaller model that guesses tokens for this one to verify."""
+    snapshot_budget: int | None = None
+    """Bytes of saved conversations on disk; None: 2 GB or 5% of the free disk, the smaller."""
 
 
 @dataclass(frozen=True, slots=True)

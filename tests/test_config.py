@@ -86,8 +86,21 @@ def test_durations(places: Paths, text: str, seconds: float) -> None:
 
 
 @pytest.mark.parametrize(
+    ("text", "size"),
+    [("2GB", 2 * 10**9), ("500 MB", 5 * 10**8), ("1.5GiB", 3 * 2**29), ("4096", 4096), ("0", 0)],
+)
+def test_sizes(places: Paths, text: str, size: int) -> None:
+    assert load(places, SNAPSHOT_BUDGET=text).snapshot_budget == size
+    assert load(places, SNAPSHOT_BUDGET=text).snapshot_budget == size, "remembered"
+    assert load(places).snapshot_budget is None
+
+
+@pytest.mark.parametrize(
     ("name", "text"),
     [
+        ("snapshot_budget", "much"),
+        ("snapshot_budget", "-1"),
+        ("snapshot_budget", "2 XB"),
         ("keep_alive", "soon"),
         ("keep_alive", "-2"),
         ("keep_alive", "inf"),
@@ -95,6 +108,10 @@ def test_durations(places: Paths, text: str, seconds: float) -> None:
         ("keep_alive", "5 weeks"),
         ("context", "63"),
         ("context", "many"),
+        ("context", "-1"),
+        ("kv_type", "q5_0"),
+        ("gpu_layers", "-1"),
+        ("gpu_layers", "all"),
         ("parallel", "65"),
         ("temperature", "5.1"),
         ("temperature", "nan"),
@@ -145,3 +162,16 @@ def test_a_bad_value_is_refused_again_and_not_remembered(places: Paths, file: Pa
 @pytest.mark.parametrize(("value", "same"), [("5 parsecs", "5 parsecs"), (7, 7), (None, None)])
 def test_what_is_no_duration_is_left_for_validation(value: Any, same: Any) -> None:
     assert config.seconds(value) == same
+
+
+@pytest.mark.parametrize(("text", "value"), [("auto", "auto"), ("4096", 4096)])
+def test_a_number_may_be_left_to_localchat(places: Paths, text: str, value: int | str) -> None:
+    for _ in range(2):  # the second time from what was remembered
+        assert load(places, CONTEXT=text).context == value
+        assert load(places, GPU_LAYERS=text).gpu_layers == value
+
+
+def test_numbers_and_words_in_the_file(places: Paths, file: Path) -> None:
+    file.write_text('context = 4096\ngpu_layers = "auto"\nkv_type = "q8_0"')
+    found = load(places)
+    assert (found.context, found.gpu_layers, found.kv_type) == (4096, "auto", "q8_0")

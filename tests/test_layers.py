@@ -10,8 +10,36 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).parents[1] / "localchat"
-BASE = {"types", "events", "errors", "sanitize", "paths", "config", "__init__"}
-PURE = {"scheduler", "slots", "sequence", "detokenizer"}  # of the engine
+BASE = {
+    "types",
+    "events",
+    "errors",
+    "sanitize",
+    "paths",
+    "config",
+    "__init__",
+    "snapshot_files",
+    "gguf",
+    "fit",
+    "room",
+    "presets",
+}
+PURE = {
+    "cells",
+    "completion",
+    "detokenizer",
+    "group",
+    "intake",
+    "markers",
+    "overflow",
+    "reasoning",
+    "scheduled",
+    "scheduler",
+    "sequence",
+    "slots",
+    "speculation",
+    "threads",
+}  # of the engine
 BELOW = {
     "llama": set[str](),
     "engine": {"llama"},

@@ -35,11 +35,12 @@ SSM_INNER = 2 * EMBEDDING
 SSM_STATE = 16
 SSM_CONV = 4
 SSM_RANK = 4
+SHORT_CONV = 3
 RELATIVE_BUCKETS = 8
 
 Shape = tuple[int | Literal["vocab", "context"], ...]
 Tensors = Mapping[str, Shape]
-Value = bool | int | float | Sequence[bool]
+Value = bool | int | float | Sequence[bool] | Sequence[int]
 
 
 def _norms(*names: str) -> Tensors:
@@ -51,10 +52,10 @@ def _biased(tensors: Tensors) -> Tensors:
     return {**tensors, **biases}
 
 
-def _layers(*parts: Tensors, prefix: str = "blk") -> Tensors:
+def _layers(*parts: Tensors, prefix: str = "blk", layers: Sequence[int] = range(LAYERS)) -> Tensors:
     return {
         f"{prefix}.{layer}.{name}": shape
-        for layer in range(LAYERS)
+        for layer in layers
         for part in parts
         for name, shape in part.items()
     }
@@ -89,6 +90,16 @@ STATE_SPACE: Tensors = {
     "ssm_d": (SSM_INNER,),
     "ssm_out.weight": (EMBEDDING, SSM_INNER),
 }
+STATE_SPACE_NORMS: Tensors = {
+    "ssm_dt_norm.weight": (SSM_RANK,),
+    "ssm_b_norm.weight": (SSM_STATE,),
+    "ssm_c_norm.weight": (SSM_STATE,),
+}
+SHORT_CONVOLUTION: Tensors = {
+    "shortconv.conv.weight": (EMBEDDING, SHORT_CONV),
+    "shortconv.in_proj.weight": (3 * EMBEDDING, EMBEDDING),
+    "shortconv.out_proj.weight": (EMBEDDING, EMBEDDING),
+}
 T5_ATTENTION: Tensors = {f"attn_{part}.weight": (EMBEDDING, EMBEDDING) for part in "qkvo"}
 T5_CROSS_ATTENTION: Tensors = {f"cross_{name}": shape for name, shape in T5_ATTENTION.items()}
 T5_POSITIONS: Tensors = {"attn_rel_b.weight": (RELATIVE_BUCKETS, HEADS)}
@@ -99,12 +110,36 @@ def _decoder(*parts: Tensors, output_norm: Tensors = OUTPUT_NORM) -> Tensors:
     return {**_layers(*parts), **output_norm, "output.weight": ("vocab", EMBEDDING)}
 
 
+def _hybrid(
+    recurrent: Sequence[Tensors],
+    attention: Sequence[Tensors],
+    output_norm: Tensors = OUTPUT_NORM,
+) -> Tensors:
+    """A recurrent layer, then one with attention, each before a feed-forward part."""
+    return {
+        **_layers(PRE_NORMS, GATED_MLP),
+        **_layers(*recurrent, layers=[0]),
+        **_layers(*attention, layers=[1]),
+        **output_norm,
+        "output.weight": ("vocab", EMBEDDING),
+    }
+
+
 TRANSFORMER: Mapping[str, Value] = {
     "feed_forward_length": FEED_FORWARD,
     "attention.head_count": HEADS,
     "attention.head_count_kv": 1,
     "attention.layer_norm_epsilon": 1e-5,
     "attention.layer_norm_rms_epsilon": 1e-5,
+}
+
+
+STATE_SPACE_MODEL: Mapping[str, Value] = {
+    "attention.layer_norm_rms_epsilon": 1e-5,
+    "ssm.conv_kernel": SSM_CONV,
+    "ssm.inner_size": SSM_INNER,
+    "ssm.state_size": SSM_STATE,
+    "ssm.time_step_rank": SSM_RANK,
 }
 
 
@@ -153,15 +188,14 @@ _GENERATIVE: Mapping[str, _Architecture] = {
     "phi3": _Architecture(
         TRANSFORMER, _decoder(PRE_NORMS, FUSED_QKV, ATTN_OUT, FUSED_GATED_MLP), spm=True
     ),
-    "mamba": _Architecture(
-        {
-            "attention.layer_norm_rms_epsilon": 1e-5,
-            "ssm.conv_kernel": SSM_CONV,
-            "ssm.inner_size": SSM_INNER,
-            "ssm.state_size": SSM_STATE,
-            "ssm.time_step_rank": SSM_RANK,
-        },
-        _decoder(_norms("attn_norm"), STATE_SPACE),
+    "mamba": _Architecture(STATE_SPACE_MODEL, _decoder(_norms("attn_norm"), STATE_SPACE)),
+    "jamba": _Architecture(
+        {**TRANSFORMER, **STATE_SPACE_MODEL, "attention.head_count_kv": [0, 1]},
+        _hybrid([STATE_SPACE, STATE_SPACE_NORMS], [SPLIT_QKV, ATTN_OUT]),
+    ),
+    "lfm2": _Architecture(
+        {**TRANSFORMER, "attention.head_count_kv": [0, 1], "shortconv.l_cache": SHORT_CONV},
+        _hybrid([SHORT_CONVOLUTION], [SPLIT_QKV, HEAD_NORMS, ATTN_OUT], _norms("token_embd_norm")),
     ),
 }
 

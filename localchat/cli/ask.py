@@ -3,36 +3,23 @@
 from __future__ import annotations
 
 import os
-from contextlib import closing
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import click
 
-from localchat import config, paths
 from localchat.cli import output
-from localchat.cli.options import (
-    model_option,
-    offline_option,
-    sampling_options,
-    sampling_params,
-)
-from localchat.cli.prompt_text import argument_text, compose
-from localchat.client.base import EngineClient
-from localchat.client.launcher import open_engine
-from localchat.config import Settings
-from localchat.errors import from_kind
-from localchat.events import Failed, Finished, PrefillProgress, Rendered, TextDelta
-from localchat.paths import Paths
-from localchat.types import GenerationRequest, LoadOptions, Message, ModelRef
-
-_LONG_PROMPT = 512  # tokens; from here on prefill takes long enough to be shown
+from localchat.cli.answer import Answer, receive, receive_last
+from localchat.cli.engine import connect, engine_options
+from localchat.cli.options import sampling_options, sampling_params
+from localchat.cli.prompt_text import compose, messages
+from localchat.events import Finished, Rendered
+from localchat.types import GenerationRequest, ModelRef
 
 
 @click.command("ask")
 @click.argument("prompt", nargs=-1)
-@model_option
 @click.option("-s", "--system", metavar="TEXT", help="Instructions that come before the prompt.")
 @click.option(
     "-f",
@@ -42,10 +29,30 @@ _LONG_PROMPT = 512  # tokens; from here on prefill takes long enough to be shown
     type=click.Path(path_type=Path),
     help="A text file to put before the prompt; may be repeated.",
 )
+@engine_options
 @sampling_options
 @click.option(
     "--stop", multiple=True, metavar="TEXT", help="End before this text; may be repeated."
 )
+@click.option("-n", "n", type=click.IntRange(1, 64), default=1, help="Give so many answers.")
+@click.option(
+    "--logprobs",
+    type=click.IntRange(0, 100),
+    metavar="N",
+    help="With --json: the log-probability of each token and of the N likeliest.",
+)
+@click.option(
+    "--reasoning",
+    type=click.Choice(["auto", "on", "off"]),
+    help="Whether a reasoning model thinks first; auto: as its template has it.",
+)
+@click.option(
+    "--reasoning-budget",
+    type=click.IntRange(0),
+    metavar="N",
+    help="Let the model think for N tokens at most, then answer.",
+)
+@click.option("--hide-reasoning", is_flag=True, help="Don't show on stderr what the model thinks.")
 @click.option(
     "--json", "as_json", is_flag=True, help="Print one JSON object: text, usage, timings."
 )
@@ -53,135 +60,129 @@ _LONG_PROMPT = 512  # tokens; from here on prefill takes long enough to be shown
 @click.option("--no-stream", is_flag=True, help="Print the answer when it is complete.")
 @click.option("--raw", is_flag=True, help="Send the prompt without the model's chat template.")
 @click.option("--show-prompt", is_flag=True, help="Print the exact prompt; generate nothing.")
-@offline_option
 @click.pass_context
 def command(
     ctx: click.Context,
     /,
     prompt: tuple[str, ...],
-    model: str | None,
     system: str | None,
     files: tuple[Path, ...],
+    model: str | None,
+    threads: int | None,
+    draft: str | None,
+    offline: bool,
     stop: tuple[str, ...],
+    reasoning: Any,
+    reasoning_budget: int | None,
+    hide_reasoning: bool,
     as_json: bool,
     show_usage: bool,
     no_stream: bool,
     raw: bool,
     show_prompt: bool,
-    offline: bool,
     **sampling: Any,
 ) -> None:
     """Answer a PROMPT. This is what localchat does without a command.
 
     Text piped in is added before the prompt, between fences; alone, it is the prompt.
     """
+    if sampling["logprobs"] is not None and not as_json:
+        raise click.UsageError("--logprobs needs --json.", ctx)
     text = compose(" ".join(prompt), files)
-    system = system and argument_text(system, "The system prompt")
     if not text:
         raise click.UsageError("There is no prompt.", ctx)
-    places = paths.find()
-    settings = config.load(places)
-    ref = _find_model(model or settings.model, settings, places, offline=offline)
-    with (
-        output.Status(f"Loading {ref.name} …") as status,
-        closing(open_engine(ref, _load_options(settings), settings.keep_alive, places)) as client,
-    ):
-        status.clear()
+    conversation = messages(system, text)
+    with connect(model, threads, draft, offline=offline) as connection:
+        client, ref = connection.client, connection.model
         if not raw and not client.info.has_chat_template:
             output.note(f"Note: {ref.name} has no chat template; it continues the text as it is.")
-        messages = _messages(system, text)
         request = GenerationRequest(
             id=os.urandom(8).hex(),
-            messages=() if raw else messages,
-            prompt="\n\n".join(message.content for message in messages) if raw else None,
-            params=sampling_params(sampling, stop, settings, ref),
+            messages=() if raw else conversation,
+            prompt="\n\n".join(message.content for message in conversation) if raw else None,
+            params=sampling_params(sampling, stop, connection.settings, ref),
             render_only=show_prompt,
+            reasoning=reasoning or connection.settings.reasoning,
+            reasoning_budget=reasoning_budget,
         )
         client.submit(request)
         if show_prompt:
-            _print_prompt(client)
+            _print_prompt(receive_last(client, connection.status))
             return
-        answer, finished = _receive(client, status, live=not (as_json or no_stream))
+        live = not (as_json or no_stream or request.params.n > 1)
+        answer = receive(
+            client,
+            connection.status,
+            live=live,
+            show_reasoning=not (as_json or hide_reasoning) and request.params.n == 1,
+        )
     if as_json:
-        output.json_line(_as_json(ref, answer, finished))
-    elif no_stream:
-        output.write(answer)
-    if not as_json and not answer.endswith("\n"):
-        output.line()
-    if finished.finish_reason == "length" and request.params.max_tokens is None:
-        output.note("Note: the reply ends here because the context is full.")
+        output.json_line(_as_json(ref, answer, request))
+    else:
+        _print(answer, live=live)
+    if request.params.max_tokens is None:
+        _explain_length(answer.finished)
+    elif request.params.json_schema or request.params.grammar:
+        _explain_incomplete(answer.finished)
     if show_usage:
-        output.note(_usage_line(finished))
+        output.note(_usage_line(answer.finished))
 
 
-def _find_model(name: str, settings: Settings, places: Paths, *, offline: bool) -> ModelRef:
-    """The model, installed. The default model is downloaded if it is missing; others are not."""
-    from localchat.errors import ModelNotFound
-    from localchat.registry.resolve import resolve
-
-    try:
-        return resolve(name, places)
-    except ModelNotFound:
-        if name != settings.model or Path(name).suffix == ".gguf":
-            raise
-        from localchat.cli.pull import pull_with_progress
-
-        return pull_with_progress(name, places, offline=offline or settings.offline)
+def _print(answer: Answer, *, live: bool) -> None:
+    """The answers; what was not shown as it came, with an empty line between two."""
+    for number, completion in enumerate(answer.completions):
+        if number:
+            output.line()
+        if not live:
+            output.write(completion.text)
+        if not completion.text.endswith("\n"):
+            output.line()
 
 
-def _load_options(settings: Settings) -> LoadOptions:
-    return LoadOptions(
-        context=settings.context, threads=settings.threads, parallel=settings.parallel
-    )
+def _explain_length(finished: Finished) -> None:
+    if finished.finish_reason == "length":
+        output.note("Note: the reply ends here because the context is full.")
 
 
-def _messages(system: str | None, text: str) -> tuple[Message, ...]:
-    user = Message("user", text)
-    return (Message("system", system), user) if system else (user,)
+def _explain_incomplete(finished: Finished) -> None:
+    if finished.finish_reason == "length":
+        output.note("Note: --max-tokens ended the reply before it was complete.")
 
 
-def _receive(client: EngineClient, status: output.Status, *, live: bool) -> tuple[str, Finished]:
-    """The whole answer; shown as it comes if `live`."""
-    pieces = []
-    for event in client.events():
-        match event:
-            case TextDelta(text=text):
-                status.clear()
-                pieces.append(text)
-                if live:
-                    output.write(text)
-            case PrefillProgress(done=done, total=total) if (
-                total - done > 0 and total > _LONG_PROMPT
-            ):
-                status.show(f"Reading the prompt: {100 * done // total}% of {total:,} tokens")
-            case Failed(kind=kind, message=message, hint=hint):
-                raise from_kind(kind, message, hint)
-            case Finished():
-                return "".join(pieces), event
-    raise AssertionError("a request ends with Finished or Failed")
+def _print_prompt(event: object) -> None:
+    assert isinstance(event, Rendered)
+    output.write(event.prompt)
+    output.finish()
+    if not event.prompt.endswith("\n"):
+        output.line()
+    output.note(f"{event.prompt_tokens:,} tokens")
 
 
-def _print_prompt(client: EngineClient) -> None:
-    for event in client.events():
-        if isinstance(event, Failed):
-            raise from_kind(event.kind, event.message, event.hint)
-        if isinstance(event, Rendered):
-            output.write(event.prompt)
-            output.finish()
-            if not event.prompt.endswith("\n"):
-                output.line()
-            output.note(f"{event.prompt_tokens:,} tokens")
-
-
-def _as_json(model: ModelRef, text: str, finished: Finished) -> dict[str, Any]:
-    return {
-        "text": text,
+def _as_json(model: ModelRef, answer: Answer, request: GenerationRequest) -> dict[str, Any]:
+    finished = answer.finished
+    first = answer.completions[0]
+    found: dict[str, Any] = {
+        "text": first.text,
         "model": model.name,
         "finish_reason": finished.finish_reason,
         "seed": finished.seed,
-        "usage": asdict(finished.usage),
-        "timings": asdict(finished.timings),
     }
+    if first.reasoning:
+        found["reasoning"] = first.reasoning
+    if request.params.logprobs is not None:
+        found["logprobs"] = first.logprobs
+    if request.params.n > 1:
+        found["choices"] = [
+            {
+                "text": completion.text,
+                "finish_reason": choice.finish_reason,
+                "seed": choice.seed,
+                **({"reasoning": completion.reasoning} if completion.reasoning else {}),
+                **({"logprobs": completion.logprobs} if completion.logprobs else {}),
+            }
+            for completion, choice in zip(answer.completions, finished.choices, strict=True)
+        ]
+    return found | {"usage": asdict(finished.usage), "timings": asdict(finished.timings)}
 
 
 def _usage_line(finished: Finished) -> str:

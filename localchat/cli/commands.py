@@ -8,7 +8,7 @@ import click
 
 from localchat import __version__
 
-_COMMANDS = ("ask", "config", "models", "ps", "pull", "stop")
+_COMMANDS = ("ask", "cache", "config", "doctor", "models", "ps", "pull", "score", "stop")
 _DEFAULT = "ask"
 _GROUP_OPTIONS = ("--debug", "--help", "-h", "--version")
 

@@ -97,6 +97,27 @@ class Status:
             self._shown = ""
 
 
+class Reasoning:
+    """What a model thinks, dim on a terminal's stderr; elsewhere, nothing."""
+
+    def __init__(self, *, is_shown: bool) -> None:
+        self._is_shown = is_shown and sys.stderr is not None and sys.stderr.isatty()
+        self._is_open = False
+
+    def write(self, text: str) -> None:
+        if self._is_shown:
+            sys.stderr.write(f"\x1b[2m{clean(text)}\x1b[0m")
+            sys.stderr.flush()
+            self._is_open = True
+
+    def end(self) -> None:
+        """The answer begins, on a line of its own."""
+        if self._is_open:
+            sys.stderr.write("\n\n")
+            sys.stderr.flush()
+            self._is_open = False
+
+
 def _say(text: str) -> None:
     if sys.stderr is not None:
         sys.stderr.write(clean(text) + "\n")

@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 from localchat.errors import InputError
+from localchat.types import Message
 
 _FENCE = re.compile(r"`{3,}")
 
@@ -27,6 +28,14 @@ def compose(words: str, files: tuple[Path, ...]) -> str:
     if words:
         parts.append(words)
     return "\n\n".join(parts)
+
+
+def messages(system: str | None, text: str) -> tuple[Message, ...]:
+    """The conversation that a prompt with or without instructions begins. Raises InputError."""
+    user = Message("user", text)
+    if not system:
+        return (user,)
+    return Message("system", argument_text(system, "The system prompt")), user
 
 
 def argument_text(argument: str, name: str) -> str:

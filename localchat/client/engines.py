@@ -43,6 +43,23 @@ class RunningEngine:
             self.status["path"]
         )
 
+    @property
+    def is_idle(self) -> bool:
+        """Whether nobody would miss it: no client is connected, so no request runs."""
+        return self.status["state"] == "idle" and not self.status["clients"]
+
+    def retire(self) -> bool:
+        """Asks the engine to leave, and waits for that; False if a client came first.
+
+        That client is served to its end.
+        """
+        client = _connect(self.endpoint)
+        if client is not None:
+            with closing(client):
+                client.send({"op": "stop", "drain": True})
+                _wait_for_end(client)
+        return _wait_until_gone(self.status["pid"])
+
     def stop(self) -> None:
         """Ends the engine and returns when it is gone; one that does not answer is killed."""
         client = _connect(self.endpoint)

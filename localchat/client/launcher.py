@@ -8,13 +8,13 @@ import json
 import os
 import socket
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 
 from localchat.client.socket_client import OtherVersion, SocketClient
-from localchat.errors import EngineDied, LocalchatError
+from localchat.errors import EngineDied, LocalchatError, OutOfSpace
 from localchat.host.endpoint import Endpoint
 from localchat.paths import Paths, make_private
 from localchat.types import LoadOptions, ModelRef
@@ -24,19 +24,45 @@ _ATTEMPTS = 5  # an engine may leave between connecting to it and its welcome
 
 
 def open_engine(
-    model: ModelRef, options: LoadOptions, keep_alive: float, paths: Paths
+    model: ModelRef,
+    options: LoadOptions,
+    keep_alive: float,
+    paths: Paths,
+    say: Callable[[str], None] | None = None,
 ) -> SocketClient:
     """A client of the engine for `model`, ready for requests.
 
     `keep_alive`: seconds the engine stays without clients; 0 leaves with the last, -1 never.
+    Where memory is short, engines that nobody uses are asked to leave; `say` is told.
     Raises what loading the model raised, or EngineDied.
     """
+    try:
+        return _open(model, options, keep_alive, paths)
+    except OutOfSpace:
+        if not _make_room(paths, say):
+            raise
+        return _open(model, options, keep_alive, paths)
+
+
+def _make_room(paths: Paths, say: Callable[[str], None] | None) -> bool:
+    """Whether an engine has left."""
+    # Imported here: a warm start does without.
+    from localchat.client.engines import running
+
+    idle = [engine for engine in running(paths) if engine.is_idle]
+    if idle and say is not None:
+        say(f"Making room: stopping {', '.join(str(engine.status['model']) for engine in idle)} …")
+    left = [engine.retire() for engine in idle]  # all of them: how much is missing is not known
+    return any(left)
+
+
+def _open(model: ModelRef, options: LoadOptions, keep_alive: float, paths: Paths) -> SocketClient:
     make_private(paths.runtime)
     make_private(paths.logs)
     endpoint = Endpoint(paths.runtime, _key(model, options))
-    log = paths.logs / f"{endpoint.key}.log"
+    log = _log(endpoint, paths)
     for attempt in range(_ATTEMPTS):
-        connection = endpoint.connect() or _start(endpoint, model, options, keep_alive, log)
+        connection = endpoint.connect() or _start(endpoint, model, options, keep_alive, paths)
         client = SocketClient(connection, log)
         try:
             client.greet(keep_alive)
@@ -68,18 +94,22 @@ def _key(model: ModelRef, options: LoadOptions) -> str:
     return hashlib.sha256(json.dumps(load).encode()).hexdigest()[:16]
 
 
+def _log(endpoint: Endpoint, paths: Paths) -> Path:
+    return paths.logs / f"{endpoint.key}.log"
+
+
 def _start(
-    endpoint: Endpoint, model: ModelRef, options: LoadOptions, keep_alive: float, log: Path
+    endpoint: Endpoint, model: ModelRef, options: LoadOptions, keep_alive: float, paths: Paths
 ) -> socket.socket:
     with _starting(endpoint):
         found = endpoint.connect()
         if found is not None:
             return found
         endpoint.remove()
-        _spawn(endpoint, model, options, keep_alive, log)
+        _spawn(endpoint, model, options, keep_alive, paths)
         found = endpoint.connect()
         if found is None:
-            raise EngineDied(f"The engine did not start; its log is {log}.")
+            raise EngineDied(f"The engine did not start; its log is {_log(endpoint, paths)}.")
         return found
 
 
@@ -95,7 +125,7 @@ def _starting(endpoint: Endpoint) -> Iterator[None]:
 
 
 def _spawn(
-    endpoint: Endpoint, model: ModelRef, options: LoadOptions, keep_alive: float, log: Path
+    endpoint: Endpoint, model: ModelRef, options: LoadOptions, keep_alive: float, paths: Paths
 ) -> None:
     """Starts an engine process in a session of its own and returns once it listens."""
     ready, writer = os.pipe()
@@ -108,6 +138,7 @@ def _spawn(
         "model": asdict(model),
         "options": asdict(options),
         "keep_alive": keep_alive,
+        "snapshots": str(paths.snapshots),
         "ready_fd": ready_writer,
     }
     try:
@@ -119,7 +150,7 @@ def _spawn(
             os.environ,
             file_actions=[
                 (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
-                (os.POSIX_SPAWN_OPEN, 1, str(log), _LOG_FLAGS, 0o600),
+                (os.POSIX_SPAWN_OPEN, 1, str(_log(endpoint, paths)), _LOG_FLAGS, 0o600),
                 (os.POSIX_SPAWN_DUP2, 1, 2),
             ],
             setsid=True,

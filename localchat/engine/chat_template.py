@@ -15,10 +15,13 @@ import json
 import resource
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from types import MappingProxyType
 from typing import Any
 
-from jinja2 import Template, TemplateError
+from jinja2 import Template, TemplateError, nodes
+from jinja2.ext import Extension
+from jinja2.parser import Parser
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from localchat.errors import TemplateFailed
@@ -28,6 +31,7 @@ _TIME_LIMIT = 2.0  # seconds
 _MEMORY_LIMIT = 512 * 2**20  # bytes beyond what the process has mapped
 _OUTPUT_LIMIT = 2**20  # characters, beyond four times the conversation's own
 _LARGEST_INTEGER = 2**64
+_NO_VARIABLES: Mapping[str, object] = MappingProxyType({})
 
 
 class _TooSlow(BaseException):
@@ -50,38 +54,62 @@ class _Environment(ImmutableSandboxedEnvironment):
         return super().call_binop(context, operator, left, right)
 
 
+class _Generation(Extension):
+    """`{% generation %}`, with which templates mark what a model is trained on: only its body."""
+
+    tags = {"generation"}  # noqa: RUF012 - as Extension has it
+
+    def parse(self, parser: Parser) -> list[nodes.Node]:
+        next(parser.stream)
+        return parser.parse_statements(("name:endgeneration",), drop_needle=True)
+
+
 class ChatTemplate:
     """A parsed template. Rendering must happen in the main thread (its time limit is SIGALRM)."""
 
     def __init__(self, source: str, *, bos: str, eos: str) -> None:
         """Raises TemplateFailed when `source` is no valid template."""
         environment = _Environment(
-            trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols"]
+            trim_blocks=True,
+            lstrip_blocks=True,
+            extensions=["jinja2.ext.loopcontrols", _Generation],
         )
         environment.globals["raise_exception"] = _raise_exception
         environment.globals["strftime_now"] = lambda fmt: datetime.datetime.now().strftime(fmt)
         environment.filters["tojson"] = _to_json
         try:
             self._parsed = environment.parse(source)
+            self.variables = _variables(self._parsed)
+            """Names whose values the template takes from its caller, if it is given any."""
+            self.strings = frozenset(
+                node.value
+                for node in self._parsed.find_all(nodes.Const)
+                if isinstance(node.value, str)
+            )
+            """The texts that its expressions spell, which are what it compares values with."""
         except (TemplateError, RecursionError) as error:
             raise TemplateFailed(f"The model's chat template is not valid: {error}.") from error
+        self.source = source
         self._environment = environment
         self._tokens = {"bos_token": bos, "eos_token": eos}
 
-    def render(self, messages: tuple[Message, ...]) -> str:
+    def render(
+        self, messages: tuple[Message, ...], variables: Mapping[str, object] = _NO_VARIABLES
+    ) -> str:
         """The prompt for these messages, ready for the assistant's next reply.
 
+        `variables` are more names that the template may use; those every template has stay.
         Templates that know no system role get its text in front of the first user message.
         Raises TemplateFailed when the template fails or exceeds a limit.
         """
         try:
             with _limits():
                 try:
-                    return self._run(messages)
+                    return self._run(messages, variables)
                 except _Refused:
                     if messages[0].role != "system" or len(messages) < 2:
                         raise
-                    return self._run(_without_system(messages))
+                    return self._run(_without_system(messages), variables)
         except _TooSlow:
             reason = f"it ran for more than {_TIME_LIMIT:g} s"
         except MemoryError:
@@ -100,19 +128,30 @@ class ChatTemplate:
         """Compiled at the first rendering, under its limits: Jinja computes constants here."""
         return self._environment.from_string(self._parsed)
 
-    def _run(self, messages: tuple[Message, ...]) -> str:
+    def _run(self, messages: tuple[Message, ...], variables: Mapping[str, object]) -> str:
         limit = _OUTPUT_LIMIT + 4 * sum(len(message.content) for message in messages)
         plain = [{"role": message.role, "content": message.content} for message in messages]
         pieces = []
         length = 0
         for piece in self._template.generate(
-            messages=plain, add_generation_prompt=True, **self._tokens
+            {**variables, **self._tokens, "messages": plain, "add_generation_prompt": True}
         ):
             length += len(piece)
             if length > limit:
                 raise TemplateError(f"it printed more than {limit:,} characters")
             pieces.append(piece)
         return "".join(pieces)
+
+
+def _variables(parsed: nodes.Template) -> frozenset[str]:
+    read = {name.name for name in parsed.find_all(nodes.Name) if name.ctx == "load"}
+    for statement in parsed.body:
+        if isinstance(statement, nodes.Assign) and isinstance(statement.target, nodes.Name):
+            name = statement.target.name
+            # Set whatever the caller says, unless from what he says: {% set x = x or 1 %}.
+            if all(used.name != name for used in statement.node.find_all(nodes.Name)):
+                read.discard(name)
+    return frozenset(read)
 
 
 def _without_system(messages: tuple[Message, ...]) -> tuple[Message, ...]:

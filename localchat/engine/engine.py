@@ -1,212 +1,391 @@
 """The engine: requests in, events out, one step at a time.
 
-It knows no process, socket or thread. `submit` may be called from the main thread while another
-one calls `step`; `cancel` from anywhere.
+It knows no process, socket or thread. `submit` and `resume` may be called from the main thread
+while another one calls `step`; `cancel` from anywhere.
 """
 
 from __future__ import annotations
 
-import os
 import time
 from collections import deque
+from dataclasses import dataclass, replace
+from itertools import zip_longest
 from typing import Protocol
 
-from localchat.engine.detokenizer import Detokenizer
-from localchat.engine.prompt import Prompt, PromptBuilder
-from localchat.engine.scheduler import Aborted, ScheduledBatch, Scheduler
+from localchat.engine.completion import Completion, Pieces
+from localchat.engine.group import Group
+from localchat.engine.intake import Intake, TooLong
+from localchat.engine.scheduled import Aborted, Chunk, Output, ScheduledBatch, State
+from localchat.engine.scheduler import WORTH_SAVING, Scheduler
 from localchat.engine.sequence import Sequence
-from localchat.errors import ContextOverflow, LocalchatError
-from localchat.events import (
-    Event,
-    Failed,
-    Finished,
-    PrefillProgress,
-    Rendered,
-    TextDelta,
-)
-from localchat.types import FinishReason, GenerationRequest
+from localchat.errors import LocalchatError
+from localchat.events import Event, Failed, Finished, PrefillProgress, Rendered
+from localchat.types import FinishReason, GenerationRequest, Timings, Usage
+
+# Rows of a batch from which a step is stopped for an interactive request: shorter ones are soon
+# over.
+_LONG_STEP = 24
 
 
 class Runner(Protocol):
     """What the engine needs of `localchat.engine.runner.ModelRunner`; tests have a fake one."""
 
-    def run(self, scheduled: ScheduledBatch) -> list[int]: ...
+    def run(self, scheduled: ScheduledBatch) -> list[Output]: ...
     def keep(self, slot: int, count: int) -> int: ...
+    def save(self, slot: int) -> State: ...
     def abort(self) -> None: ...
     def clear_abort(self) -> None: ...
+    def constrain(self, sequence: Sequence, grammar: str) -> None: ...
     def release(self, sequence: Sequence) -> None: ...
 
 
-class Pieces(Protocol):
-    """What the engine needs of `localchat.llama.vocabulary.Vocabulary`."""
+class Snapshots(Protocol):
+    """Keeps states on disk; `localchat.engine.snapshot_writer.BackgroundWriter`."""
 
-    def piece(self, token: int) -> bytes: ...
-    def is_end(self, token: int) -> bool: ...
+    def submit(self, tokens: list[int], state: State, *, replaces: bool = False) -> None: ...
+    def drain(self, timeout_seconds: float) -> bool: ...
+
+
+class Checkpoints(Protocol):
+    """Keeps states in memory; `localchat.engine.saved.SavedStates`."""
+
+    def checkpoint(self, tokens: list[int], state: State) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Summarised:
+    """Part of a summary is there: whoever runs the engine must call `Engine.resume` with it.
+
+    Templates are rendered in the main thread, and steps are not. Not an event for clients.
+    """
+
+    request_id: str
+
+
+Report = Event | Summarised
 
 
 class Engine:
     """Schedules requests on a runner and reports their events.
 
-    `context` is the number of tokens one request may fill; `can_grow`, whether the model was
-    trained for more.
+    `context` is the number of tokens one request may fill.
     """
 
     def __init__(
         self,
         scheduler: Scheduler,
         runner: Runner,
-        prompts: PromptBuilder,
+        intake: Intake,
         vocabulary: Pieces,
         *,
         context: int,
-        can_grow: bool = False,
+        checkpoints: Checkpoints | None = None,
+        snapshots: Snapshots | None = None,
     ) -> None:
         self.context = context
-        self._can_grow = can_grow
         self._scheduler = scheduler
         self._runner = runner
-        self._prompts = prompts
+        self._intake = intake
         self._vocabulary = vocabulary
-        self._inbox: deque[Sequence] = deque()
+        self._checkpoints = checkpoints
+        self._snapshots = snapshots
+        self._inbox: deque[Group] = deque()
+        self._outbox: deque[Event] = deque()  # events that no step brings about
         self._cancelled: set[str] = set()
-        self._sequences: dict[str, Sequence] = {}
-        self._detokenizers: dict[Sequence, Detokenizer] = {}
-        self._in_flight: frozenset[str] = frozenset()
+        self._groups: dict[str, Group] = {}
+        self._completions: dict[Sequence, Completion] = {}
+        self._summaries: dict[str, TooLong] = {}  # by the id of the request for a summary
+        self._in_flight: tuple[Chunk, ...] = ()
 
     @property
     def has_work(self) -> bool:
-        return bool(self._inbox or self._cancelled or self._scheduler.has_work)
+        return bool(self._inbox or self._outbox or self._cancelled or self._scheduler.has_work)
 
     @property
     def num_requests(self) -> int:
-        return len(self._sequences) + len(self._inbox)
+        return len(self._groups) + len(self._inbox)
 
     def submit(self, request: GenerationRequest) -> Rendered | None:
         """Takes a request in; its events come from `step`.
 
         Returns the one event of a request that only wants its prompt rendered.
-        Raises ContextOverflow, TemplateFailed.
+        Raises ContextOverflow, TemplateFailed, UsageError.
         """
-        prompt = self._prompts.build(request)
+        if request.overflow == "drop" and (shortened := self._intake.shorten(request)):
+            request, trimmed = shortened
+            if not request.render_only:
+                self._outbox.append(trimmed)
+        elif request.overflow == "summarise" and (long := self._intake.to_summarise(request)):
+            self._ask_for_summary(long)
+            return None
         if request.render_only:
+            prompt = self._intake.prompts.build(request)
             return Rendered(request.id, prompt.text, len(prompt.tokens))
-        self._check_length(prompt)
-        seed = request.params.seed
-        if seed is None:
-            seed = int.from_bytes(os.urandom(4))
-        self._inbox.append(Sequence(request, prompt.tokens, seed, time.monotonic()))
+        self._take(request)
+        return None
+
+    def resume(self, report: Summarised) -> Failed | None:
+        """Goes on with a request of which a summary was to be made first."""
+        long = self._summaries.pop(report.request_id, None)
+        if long is None:
+            return None
+        try:
+            if long.rest:
+                self._ask_for_summary(long)
+            else:
+                request, trimmed = self._intake.with_summary(long)
+                self._outbox.append(trimmed)
+                self._take(request)
+        except LocalchatError as error:
+            return _failed(long.request.id, error)
         return None
 
     def cancel(self, request_id: str) -> None:
-        """Ends the request at the next step, and the step in flight if it works on it."""
+        """Ends the request at the next step, and the step in flight if it works on it alone, or
+        on others that lose nothing by it."""
         self._cancelled.add(request_id)
-        if request_id in self._in_flight:
+        in_flight = self._in_flight
+        names = {request_id, _summary_id(request_id)}
+        hit = [chunk for chunk in in_flight if chunk.sequence.request.id in names]
+        if hit and (len(hit) == len(in_flight) or self._scheduler.slots.can_cut):
             self._runner.abort()
 
-    def step(self) -> list[Event]:
+    def step(self) -> list[Report]:
         """Runs one batch; returns what happened, in order."""
         events = self._take_in()
         batch = self._scheduler.schedule()
         if not batch.chunks:
             return events
         try:
-            tokens = self._run(batch)
+            outputs = self._run(batch)
         except Aborted:
             self._scheduler.roll_back(batch, self._runner.keep)
             return events
         except LocalchatError as error:
-            return events + self._fail(batch, error)
+            return events + self._fail_batch(batch, error)
         for chunk in batch.chunks:
-            if chunk.sequence.num_completion_tokens == 0:
+            if chunk.sequence.num_completion_tokens == 0 and chunk.sequence.choice == 0:
                 events.append(
                     PrefillProgress(
                         chunk.sequence.request.id,
-                        chunk.start + chunk.count,
+                        min(chunk.end, chunk.sequence.num_prompt_tokens),
                         chunk.sequence.num_prompt_tokens,
                     )
                 )
-        for sequence, token in self._scheduler.postprocess(batch, tokens):
-            events += self._grow(sequence, token)
+            if self._checkpoints is not None and chunk.end in chunk.sequence.checkpoints:
+                self._checkpoints.checkpoint(
+                    chunk.sequence.tokens[: chunk.end], self._runner.save(chunk.slot)
+                )
+        for sequence, output in self._scheduler.postprocess(batch, outputs):
+            if sequence.request.id in self._groups:  # else its group failed in this very step
+                events += self._grow(sequence, output)
+        if self._summaries:  # their text goes into a prompt, not to a client
+            return [e for e in events if e.request_id not in self._summaries or _is_report(e)]
         return events
 
-    def _run(self, batch: ScheduledBatch) -> list[int]:
+    def tidy(self) -> bool:
+        """Something useful while there is nothing to do: hands one idle slot to the snapshots.
+
+        False if nothing is left of that kind.
+        """
+        if self._snapshots is None or self.has_work:
+            return False
+        slot = self._scheduler.slots.next_to_save(WORTH_SAVING)
+        if slot is None:
+            return False
+        slot.is_saved = True
+        is_conversation = slot.conversation is not None
+        self._snapshots.submit(slot.tokens, self._runner.save(slot.index), replaces=is_conversation)
+        return True
+
+    def interrupt(self) -> None:
+        """Stops the step in flight. Callable from any thread."""
+        self._runner.abort()
+
+    def close(self, timeout_seconds: float) -> None:
+        """Ends all requests, unreported, and saves what is worth it before the process leaves."""
+        self._inbox.clear()
+        self._outbox.clear()
+        self._cancelled.clear()
+        for group in list(self._groups.values()):
+            for sequence in group.open_sequences:
+                self._remove(sequence)
+        while self.tidy():
+            pass
+        if self._snapshots is not None:
+            self._snapshots.drain(timeout_seconds)
+
+    def _take(self, request: GenerationRequest) -> None:
+        group = self._intake.accept(request)
+        self._inbox.append(group)
+        in_flight = self._in_flight
+        if (
+            request.priority == "interactive"
+            and self._scheduler.slots.can_cut
+            and sum(chunk.num_rows for chunk in in_flight) >= _LONG_STEP
+            and not any(chunk.sequence.is_interactive for chunk in in_flight)
+        ):
+            self._runner.abort()  # a step of a batch: it is made again later
+
+    def _ask_for_summary(self, long: TooLong) -> None:
+        request_id = _summary_id(long.request.id)
+        asked, rest = self._intake.summary_request(long, request_id)
+        self._summaries[request_id] = replace(rest, summary="")
+        self._take(asked)
+
+    def _run(self, batch: ScheduledBatch) -> list[Output]:
         now = time.monotonic()
         for chunk in batch.chunks:
             chunk.sequence.started = chunk.sequence.started or now
         self._runner.clear_abort()
-        self._in_flight = frozenset(chunk.sequence.request.id for chunk in batch.chunks)
-        if self._cancelled & self._in_flight:  # came in while the batch was being chosen
-            self._runner.abort()
+        self._in_flight = tuple(batch.chunks)
+        if self._cancelled & {chunk.sequence.request.id for chunk in batch.chunks}:
+            self._runner.abort()  # came in while the batch was being chosen
         try:
             return self._runner.run(batch)
         finally:
-            self._in_flight = frozenset()
+            self._in_flight = ()
 
-    def _take_in(self) -> list[Event]:
+    def _take_in(self) -> list[Report]:
         # Cancellations are read first: the requests they name are in the inbox by then.
         cancelled = [self._cancelled.pop() for _ in range(len(self._cancelled))]
+        events: list[Report] = []
+        while self._outbox:
+            events.append(self._outbox.popleft())
         while self._inbox:
-            sequence = self._inbox.popleft()
-            self._sequences[sequence.request.id] = sequence
-            self._detokenizers[sequence] = Detokenizer(sequence.request.params.stop)
-            self._scheduler.add(sequence)
-        events: list[Event] = []
+            group = self._inbox.popleft()
+            self._groups[group.request.id] = group
+            try:
+                for sequence in group.sequences:
+                    self._begin(group, sequence)
+            except LocalchatError as error:
+                events.append(self._fail(group, error))
+                continue
+            if not group.sequences:
+                events += self._end_group(group)
         for request_id in cancelled:
-            ended = self._sequences.get(request_id)
-            if ended is not None:
-                events += self._finish(ended, "cancelled")
+            events += self._cancel_now(request_id)
         return events
 
-    def _grow(self, sequence: Sequence, token: int) -> list[Event]:
-        """Books one sampled token: the text it makes certain, and the end if it is one."""
-        sequence.last_token = time.monotonic()
-        sequence.first_token = sequence.first_token or sequence.last_token
-        if self._vocabulary.is_end(token):
-            return self._finish(sequence, "stop")
-        detokenizer = self._detokenizers[sequence]
-        text = detokenizer.push(self._vocabulary.piece(token))
-        events: list[Event] = [TextDelta(sequence.request.id, text)] if text else []
-        if detokenizer.stopped:
-            return events + self._finish(sequence, "stop")
-        limit = sequence.request.params.max_tokens
-        used_up = limit is not None and sequence.num_completion_tokens >= limit
-        if used_up or len(sequence.tokens) >= self.context:
-            return events + self._finish(sequence, "length")
+    def _begin(self, group: Group, sequence: Sequence) -> None:
+        prompts = self._intake.prompts
+        completion = self._completions[sequence] = Completion(
+            sequence,
+            group.prompt,
+            self._vocabulary,
+            context=self.context,
+            marker_pieces=prompts.marker_pieces,
+            budget_end=prompts.budget_end if group.request.reasoning_budget is not None else [],
+            grammar=group.grammar,
+        )
+        self._scheduler.add(sequence)
+        if grammar := completion.due_grammar:
+            self._runner.constrain(sequence, grammar)
+
+    def _cancel_now(self, request_id: str) -> list[Report]:
+        events: list[Report] = []
+        long = self._summaries.pop(_summary_id(request_id), None)
+        group = self._groups.get(_summary_id(request_id) if long else request_id)
+        if group is not None:
+            for sequence in group.open_sequences:
+                events += self._finish(sequence, "cancelled")
+        if long:  # what ends is the request that waited for the summary
+            none = Usage(0, 0, 0), Timings(0.0, 0.0, 0.0)
+            return [Finished(request_id, "cancelled", *none, long.request.params.seed or 0)]
         return events
 
-    def _finish(self, sequence: Sequence, reason: FinishReason) -> list[Event]:
-        rest = self._remove(sequence).flush()
-        request_id = sequence.request.id
-        events: list[Event] = [TextDelta(request_id, rest)] if rest else []
-        return [
-            *events,
-            Finished(request_id, reason, sequence.usage, sequence.timings, sequence.seed),
-        ]
+    def _grow(self, sequence: Sequence, output: Output) -> list[Report]:
+        """Books what came out of one chunk: the text it makes certain, and the end if it is one."""
+        if output.error is not None:
+            self._scheduler.keep(sequence, 0, self._runner.keep)
+            return [self._fail(self._groups[sequence.request.id], output.error)]
+        now = time.monotonic()
+        if output.scores or output.tokens:
+            sequence.last_token = now
+            sequence.first_token = sequence.first_token or now
+        if sequence.targets:
+            group = self._groups[sequence.request.id]
+            group.add_scores(sequence, [score.logprob for score in output.scores])
+            done = sequence.num_remaining_tokens == 0
+            return self._finish(sequence, "stop") if done else []
+        completion = self._completions[sequence]
+        events: list[Report] = []
+        for count, (token, score) in enumerate(zip_longest(output.tokens, output.scores), 1):
+            events += completion.push(token, score)
+            if completion.finish_reason is not None:
+                self._drop_surplus(sequence, len(output.tokens) - count)
+                return events + self._finish(sequence, completion.finish_reason)
+            forced = completion.take_forced()
+            if forced or completion.awaits_grammar:
+                # What was sampled after this token does not count: it must be another.
+                self._drop_surplus(sequence, len(output.tokens) - count)
+                for token in forced:
+                    sequence.tokens.append(token)
+                    events += completion.push(token, None)
+                if grammar := completion.due_grammar:
+                    try:
+                        self._runner.constrain(sequence, grammar)
+                    except LocalchatError as error:
+                        return [*events, self._fail(self._groups[sequence.request.id], error)]
+                if completion.finish_reason is not None:
+                    return events + self._finish(sequence, completion.finish_reason)
+                return events
+        return events
 
-    def _fail(self, batch: ScheduledBatch, error: LocalchatError) -> list[Event]:
+    def _drop_surplus(self, sequence: Sequence, count: int) -> None:
+        """Takes back the last `count` tokens of a sequence."""
+        if count:
+            del sequence.tokens[-count:]
+            held = min(sequence.num_computed_tokens, len(sequence.tokens))
+            self._scheduler.keep(sequence, held, self._runner.keep)
+
+    def _finish(self, sequence: Sequence, reason: FinishReason) -> list[Report]:
+        group = self._groups[sequence.request.id]
+        completion = self._remove(sequence)
+        group.end(sequence, reason, completion.num_tokens)
+        events: list[Report] = list(completion.flush())
+        long = self._summaries.get(sequence.request.id)
+        if long is not None:
+            del self._groups[sequence.request.id]
+            self._summaries[sequence.request.id] = replace(long, summary=completion.answer.strip())
+            return [Summarised(sequence.request.id)]
+        if not group.open_sequences:
+            events += self._end_group(group)
+        return events
+
+    def _end_group(self, group: Group) -> list[Event]:
+        del self._groups[group.request.id]
+        return [group.last_event()]
+
+    def _fail_batch(self, batch: ScheduledBatch, error: LocalchatError) -> list[Report]:
         """After a fatal decode error nothing in the memory of these slots can be trusted."""
-        events: list[Event] = []
         for chunk in batch.chunks:
-            self._runner.keep(chunk.slot, 0)
-            self._remove(chunk.sequence, keep=False)
-            kind = type(error).__name__
-            events.append(Failed(chunk.sequence.request.id, kind, str(error), error.hint))
-        return events
+            self._scheduler.keep(chunk.sequence, 0, self._runner.keep)
+        requests = dict.fromkeys(chunk.sequence.request.id for chunk in batch.chunks)
+        return [self._fail(self._groups[request_id], error) for request_id in requests]
 
-    def _remove(self, sequence: Sequence, *, keep: bool = True) -> Detokenizer:
-        self._scheduler.finish(sequence, keep=keep)
+    def _fail(self, group: Group, error: LocalchatError) -> Report:
+        request_id = group.request.id
+        del self._groups[request_id]
+        for sequence in group.open_sequences:
+            if sequence in self._completions:  # else it was not begun
+                self._remove(sequence)
+        long = self._summaries.pop(request_id, None)
+        return _failed(long.request.id if long else request_id, error)
+
+    def _remove(self, sequence: Sequence) -> Completion:
+        self._scheduler.finish(sequence)
         self._runner.release(sequence)
-        del self._sequences[sequence.request.id]
-        return self._detokenizers.pop(sequence)
+        return self._completions.pop(sequence)
 
-    def _check_length(self, prompt: Prompt) -> None:
-        if len(prompt.tokens) >= self.context:
-            raise ContextOverflow(
-                f"The prompt has {len(prompt.tokens):,} tokens,"
-                f" but the context holds {self.context:,} with the reply.",
-                f"Shorten the prompt, or give it room: LOCALCHAT_CONTEXT={2 * len(prompt.tokens)}"
-                if self._can_grow
-                else "Shorten the prompt: the model was not trained for more.",
-            )
-        if not prompt.tokens:
-            raise ContextOverflow("The prompt has no tokens, so there is nothing to continue.")
+
+def _summary_id(request_id: str) -> str:
+    return f"{request_id}/summary"
+
+
+def _is_report(event: Report) -> bool:
+    return isinstance(event, Summarised)
+
+
+def _failed(request_id: str, error: LocalchatError) -> Failed:
+    return Failed(request_id, type(error).__name__, str(error), error.hint)

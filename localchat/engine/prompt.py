@@ -3,18 +3,30 @@
 Text from users, files and stored history stays text even where it spells a control token. Before
 the template runs, each such spelling in a message is replaced by one private-use character;
 afterwards it is put back and tokenized with special-token parsing off. A conversation that spells
-none is tokenized in one call and equals llama.cpp's own tokens.
+none is tokenized in one call and equals llama.cpp's own tokens. A reasoning model's markers are
+treated alike; those that are tokens llama.cpp finds in any text are cut in two.
 """
 
 from __future__ import annotations
 
+import functools
+import itertools
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
 
+from localchat.engine.markers import (
+    Markers,
+    begins_inside,
+    budget_end,
+    closing,
+    find_markers,
+    template_variables,
+    turns_off,
+)
 from localchat.errors import TemplateFailed
-from localchat.types import GenerationRequest
+from localchat.types import GenerationRequest, Message, ReasoningMode
 
 if TYPE_CHECKING:  # jinja2 takes 35 ms to import, and the engine listens before that
     from localchat.engine.chat_template import ChatTemplate
@@ -44,6 +56,10 @@ class Tokenizer(Protocol):
 class Prompt:
     text: str
     tokens: list[int]
+    markers: Markers | None = None
+    """How the model marks its thinking; None if it does not think, or the prompt is raw."""
+    inside: bool = False
+    """Whether the completion begins inside a thinking span."""
 
 
 class PromptBuilder:
@@ -52,11 +68,16 @@ class PromptBuilder:
     def __init__(self, tokenizer: Tokenizer, template: ChatTemplate | None) -> None:
         self._tokenizer = tokenizer
         self._template = template
+        self.markers = find_markers(template.source) if template else None
+        """How the model marks its thinking; None for one that does not think."""
         control = tokenizer.control_tokens
-        # Longest first: llama.cpp looks for long spellings before their prefixes.
-        spellings = sorted(control, key=len, reverse=True)
-        self._control = re.compile("|".join(map(re.escape, spellings)) or "(?!)")
-        self._hidden = re.compile(f"{self._control.pattern}|[{_GUARDS}]")
+        tags = self.markers.spellings if self.markers else frozenset[str]()
+        self.marker_pieces = {control[tag]: tag.encode() for tag in tags if tag in control}
+        """What `CompletionText` gets for these tokens, whose own pieces are empty."""
+        spellings = _longest_first({*control, *tags})
+        self._control = _any_of(control)
+        self._marker = _any_of(tags - control.keys())
+        self._hidden = re.compile(f"{_any_of(spellings).pattern}|[{_GUARDS}]")
         self._beginnings = {text[:end] for text in spellings for end in range(1, len(text))}
         self._endings = {text[start:] for text in spellings for start in range(1, len(text))}
         self._longest = max(map(len, spellings), default=0)
@@ -65,9 +86,16 @@ class PromptBuilder:
     def has_template(self) -> bool:
         return self._template is not None
 
+    @functools.cached_property
+    def budget_end(self) -> list[int]:
+        """The tokens that make the model answer when its reasoning budget is used up."""
+        text = budget_end(self.markers) if self.markers else ""
+        return self._tokenizer.tokenize(text, add_special=False, parse_special=True)
+
     def build(self, request: GenerationRequest) -> Prompt:
         """The prompt of a request: rendered by the template, or plain text where there is none.
 
+        Thinking is turned on or off as `template_variables` and `closing` say.
         Raises TemplateFailed.
         """
         if request.prompt is not None:
@@ -82,16 +110,28 @@ class PromptBuilder:
             replace(message, content=self._hide(message.content, guards))
             for message in request.messages
         )
-        rendered = self._template.render(hidden)
+        rendered, inside = self._render(self._template, hidden, request.reasoning)
         if self._tokenizer.adds_bos and self._tokenizer.bos:
             # The tokenizer adds it; the template's own would be a second one.
             rendered = rendered.removeprefix(self._tokenizer.bos)
         text = guards.restore(rendered)
-        if not guards:
-            return Prompt(
-                text, self._tokenizer.tokenize(text, add_special=True, parse_special=True)
-            )
-        return Prompt(text, self._tokenize_guarded(rendered, guards))
+        if guards:
+            tokens = self._tokenize_guarded(rendered, guards)
+        else:
+            tokens = self._tokenizer.tokenize(text, add_special=True, parse_special=True)
+        return Prompt(text, tokens, self.markers, inside)
+
+    def _render(
+        self, template: ChatTemplate, messages: tuple[Message, ...], mode: ReasoningMode
+    ) -> tuple[str, bool]:
+        """The rendered prompt, and whether it ends inside a thinking span."""
+        variables = template_variables(template.variables, template.strings, mode)
+        rendered = template.render(messages, variables)
+        if self.markers is None:
+            return rendered, False
+        if mode == "off":
+            rendered += closing(self.markers, rendered, switched_off=turns_off(variables))
+        return rendered, begins_inside(self.markers, rendered)
 
     def _hide(self, text: str, guards: _Guards) -> str:
         text = self._hidden.sub(lambda match: guards.hide(match.group()), text)
@@ -121,12 +161,22 @@ class PromptBuilder:
             if found is not None and tokenizer.strips_space_before(found):
                 plain = plain.rstrip(_C_SPACE)
             if plain:
-                plain = guards.restore(plain)
-                tokens += tokenizer.tokenize(plain, add_special=False, parse_special=False)
+                for part in self._parts(plain, guards):
+                    tokens += tokenizer.tokenize(part, add_special=False, parse_special=False)
             if match and found is not None:
                 tokens.append(found)
                 position, previous = match.end(), found
         return tokens
+
+    def _parts(self, rendered: str, guards: _Guards) -> list[str]:
+        """Text of the prompt, cut inside each marker that a message spells or helps to spell."""
+        text = guards.restore(rendered)
+        typed = guards.spans(rendered)
+        cuts = [0]
+        for match in self._marker.finditer(text):
+            if any(start < match.end() and match.start() < end for start, end in typed):
+                cuts.append((match.start() + match.end()) // 2)
+        return [text[start:end] for start, end in itertools.pairwise([*cuts, len(text)])]
 
 
 class _Guards:
@@ -152,6 +202,25 @@ class _Guards:
         if not self._text:
             return text
         return re.sub(f"[{_GUARDS}]", lambda match: self._text.get(match[0], match[0]), text)
+
+    def spans(self, text: str) -> list[tuple[int, int]]:
+        """Where in the restored text the pieces stand that were hidden."""
+        spans, grown = [], 0
+        for match in re.finditer(f"[{_GUARDS}]", text):
+            start = match.start() + grown
+            length = len(self._text.get(match[0], match[0]))
+            spans.append((start, start + length))
+            grown += length - 1
+        return spans
+
+
+def _any_of(spellings: Iterable[str]) -> re.Pattern[str]:
+    return re.compile("|".join(map(re.escape, _longest_first(spellings))) or "(?!)")
+
+
+def _longest_first(spellings: Iterable[str]) -> list[str]:
+    """As llama.cpp looks for them: long ones before their prefixes."""
+    return sorted(spellings, key=len, reverse=True)
 
 
 def _longest_in(known: set[str], candidates: Iterable[str]) -> str | None:

@@ -3,10 +3,26 @@
 from __future__ import annotations
 
 import math
+import time
+from collections.abc import Callable
 
-from localchat.engine.scheduler import Aborted, Copy, Cut, ScheduledBatch
+from localchat.engine.scheduled import (
+    Aborted,
+    Chunk,
+    Copy,
+    Cut,
+    Edit,
+    Output,
+    Restore,
+    Save,
+    ScheduledBatch,
+    State,
+    TokenScore,
+)
 from localchat.engine.sequence import Sequence
+from localchat.engine.threads import Governor
 from localchat.errors import EngineFailed
+from localchat.llama import state
 from localchat.llama.batch import Batch
 from localchat.llama.context import Context
 from localchat.llama.sampler import Sampler
@@ -14,35 +30,42 @@ from localchat.llama.vocabulary import Vocabulary
 
 
 class ModelRunner:
-    """One context, one reusable batch, one sampler per running sequence."""
+    """One context, one reusable batch, one sampler per running sequence.
 
-    def __init__(self, context: Context, vocabulary: Vocabulary, *, token_budget: int) -> None:
+    `keep_state` gets the states of slots that are about to be emptied: their tokens, the state,
+    whether it is a conversation's.
+    """
+
+    def __init__(
+        self,
+        context: Context,
+        vocabulary: Vocabulary,
+        governor: Governor,
+        *,
+        token_budget: int,
+        keep_state: Callable[[list[int], State, bool], None] = lambda *_: None,
+    ) -> None:
         self._context = context
         self._vocabulary = vocabulary
+        self._governor = governor
+        self._threads = 0
+        self._keep_state = keep_state
         self._batch = Batch(token_budget)
         self._samplers: dict[Sequence, Sampler] = {}
 
-    def run(self, scheduled: ScheduledBatch) -> list[int]:
-        """Computes the batch and samples one token for each chunk that is its sequence's last.
+    def run(self, scheduled: ScheduledBatch) -> list[Output]:
+        """Computes the batch; returns what came out of each chunk.
 
+        Afterwards a slot's memory holds exactly the tokens of its sequence that are computed.
         Raises Aborted (then `keep` says what is left of each sequence) or EngineFailed.
         """
         for edit in scheduled.edits:
             self._edit(edit)
-        batch = self._batch
-        batch.clear()
-        sampled_rows: list[tuple[Sequence, int]] = []
-        for chunk in scheduled.chunks:
-            tokens = chunk.sequence.tokens
-            last = chunk.start + chunk.count - 1
-            for position in range(chunk.start, last + 1):
-                wants_logits = chunk.is_last and position == last
-                batch.add(tokens[position], position, chunk.slot, wants_logits)
-            if chunk.is_last:
-                sampled_rows.append((chunk.sequence, len(batch) - 1))
-        if not self._context.decode(batch):
+        self._batch.clear()
+        ends = [self._add(chunk) for chunk in scheduled.chunks]
+        if not self._decode():
             raise Aborted
-        return [self._sample(sequence, row) for sequence, row in sampled_rows]
+        return [self._output(chunk, end) for chunk, end in zip(scheduled.chunks, ends, strict=True)]
 
     def keep(self, slot: int, count: int) -> int:
         """Cuts the slot's memory back to `count` tokens; returns how many it holds then."""
@@ -52,6 +75,10 @@ class ModelRunner:
         memory.clear(slot)
         return 0
 
+    def save(self, slot: int) -> State:
+        """The state of the slot's memory; empty if it has none."""
+        return state.save(self._context, slot)
+
     def abort(self) -> None:
         """Stops the batch in flight. Callable from any thread."""
         self._context.abort()
@@ -59,31 +86,124 @@ class ModelRunner:
     def clear_abort(self) -> None:
         self._context.clear_abort()
 
+    def constrain(self, sequence: Sequence, grammar: str) -> None:
+        """From its next token on, the sequence's text must match the grammar."""
+        self._sampler(sequence).constrain(grammar)
+
     def release(self, sequence: Sequence) -> None:
         """Frees the sampler of a sequence that has ended."""
         sampler = self._samplers.pop(sequence, None)
         if sampler is not None:
             sampler.close()
 
-    def _edit(self, edit: Cut | Copy) -> None:
-        memory = self._context.memory
-        if isinstance(edit, Copy):
-            memory.copy(edit.source, edit.target, edit.count)
-        elif edit.start == 0:
-            memory.clear(edit.slot)
-        elif not memory.cut(edit.slot, edit.start):
-            raise AssertionError("the slot table asked for a cut this memory can't make")
+    def _decode(self) -> bool:
+        rows = len(self._batch)
+        threads = self._governor.choose(rows)
+        if threads != self._threads:
+            self._context.set_threads(threads)
+            self._threads = threads
+        start = time.monotonic()
+        done = self._context.decode(self._batch)
+        if done:
+            self._governor.record(rows, threads, time.monotonic() - start)
+        return done
 
-    def _sample(self, sequence: Sequence, row: int) -> int:
+    def _add(self, chunk: Chunk) -> int:
+        """Adds the chunk's rows to the batch; returns the number of the last one before guesses."""
+        batch, sequence = self._batch, chunk.sequence
+        wanted = sequence.num_reusable_tokens if sequence.targets else chunk.end - 1
+        if not chunk.is_last and not sequence.targets:
+            wanted = chunk.end
+        tokens = sequence.tokens
+        for position in range(chunk.start, chunk.end):
+            batch.add(tokens[position], position, chunk.slot, position >= wanted)
+        end = len(batch) - 1
+        for position, token in enumerate(chunk.draft, chunk.end):
+            batch.add(token, position, chunk.slot, True)
+        return end
+
+    def _output(self, chunk: Chunk, end: int) -> Output:
+        if chunk.sequence.targets:
+            return Output(scores=self._score(chunk, end))
+        if not chunk.is_last:
+            return Output()
+        try:
+            return self._sample(chunk, end)
+        except EngineFailed as error:
+            return Output(error=error)
+
+    def _sample(self, chunk: Chunk, row: int) -> Output:
+        """The next token, and those after it as long as the guesses turn out right."""
+        sequence = chunk.sequence
+        sampler = self._sampler(sequence)
+        tokens: list[int] = []
+        scores: list[TokenScore] = []
+        for guess in (*chunk.draft, None):
+            token = sampler.sample(self._context, row + len(tokens))
+            self._check(row + len(tokens), token)
+            if sequence.request.params.logprobs is not None:
+                top = sequence.request.params.logprobs
+                scores.append(self._token_score(row + len(tokens), token, top))
+            tokens.append(token)
+            if token != guess or self._vocabulary.is_end(token):
+                break
+        if len(tokens) <= len(chunk.draft):
+            self._context.memory.cut(chunk.slot, chunk.end + len(tokens) - 1)
+        return Output(tuple(tokens), tuple(scores))
+
+    def _score(self, chunk: Chunk, end: int) -> tuple[TokenScore, ...]:
+        """Of the targets that follow the chunk's rows."""
+        sequence = chunk.sequence
+        first = sequence.num_reusable_tokens  # the position whose logits foretell the first target
+        scores = []
+        for position in range(max(chunk.start, first), chunk.end):
+            row = end - (chunk.end - 1 - position)
+            scores.append(self._token_score(row, sequence.targets[position - first], 0))
+        return tuple(scores)
+
+    def _token_score(self, row: int, token: int, top: int) -> TokenScore:
+        from localchat.llama.logits import LogProbs
+
+        logprobs = LogProbs.after(self._context, row)
+        return TokenScore(logprobs.of(token), logprobs.top(top))
+
+    def _sampler(self, sequence: Sequence) -> Sampler:
         sampler = self._samplers.get(sequence)
         if sampler is None:
             sampler = Sampler(sequence.request.params, self._vocabulary, sequence.seed)
             self._samplers[sequence] = sampler
-        token = sampler.sample(self._context, row)
+        return sampler
+
+    def _check(self, row: int, token: int) -> None:
         if math.isnan(self._context.logit(row, token)):
             # llama.cpp reports success over damaged weights; the text would be nonsense.
             raise EngineFailed(
                 "The model computed values that are not numbers: its file may be damaged.",
                 "localchat pull --help",
             )
-        return token
+
+    def _edit(self, edit: Edit) -> None:
+        memory = self._context.memory
+        match edit:
+            case Cut(slot, 0):
+                memory.clear(slot)
+            case Cut(slot, start):
+                if not memory.cut(slot, start):
+                    raise AssertionError("the slot table asked for a cut this memory can't make")
+            case Copy(source, target, count):
+                memory.copy(source, target, count)
+            case Save(slot, tokens, is_conversation):
+                self._keep_state(tokens, self.save(slot), is_conversation)
+            case Restore(slot, tokens, saved):
+                if not state.restore(self._context, slot, saved):
+                    self._compute(slot, tokens)
+
+    def _compute(self, slot: int, tokens: list[int]) -> None:
+        """Prefills what a state was to bring back: llama.cpp did not take it."""
+        self._context.clear_abort()
+        for start in range(0, len(tokens), self._batch.capacity):
+            self._batch.clear()
+            for position in range(start, min(start + self._batch.capacity, len(tokens))):
+                self._batch.add(tokens[position], position, slot, False)
+            if not self._context.decode(self._batch):
+                raise EngineFailed("The memory of an earlier conversation could not be restored.")

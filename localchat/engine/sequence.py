@@ -1,13 +1,13 @@
-"""One request while the engine works on it."""
+"""One completion, or one text to score, while the engine works on it."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from localchat.types import GenerationRequest, Timings, Usage
+from localchat.types import GenerationRequest
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(slots=True, eq=False, weakref_slot=True)
 class Sequence:
     """Tokens and counters; whatever follows from them is a property.
 
@@ -15,22 +15,35 @@ class Sequence:
     """
 
     request: GenerationRequest
+    """Its sampling parameters name tokens by id: texts to bias are resolved."""
     tokens: list[int]
-    """The prompt, then the completion as it grows."""
+    """The prompt, then the completion as it grows. Of a text to score: all tokens but the last,
+    which nothing follows."""
     seed: int
     arrived: float
+    choice: int = 0
+    """Which of the request's completions or continuations this is."""
+    targets: tuple[int, ...] = ()
+    """The tokens whose log-likelihood is asked for: they end a text to score."""
+    checkpoints: tuple[int, ...] = ()
+    """Lengths, ascending, at which the state is to be saved: where memory can't be cut, these are
+    the points to which later prompts can go back."""
     num_prompt_tokens: int = field(init=False)
     num_cached_tokens: int = 0
     """Prompt tokens found in the KV cache when the sequence first ran."""
     num_computed_tokens: int = 0
     """Tokens whose keys and values are in the KV cache."""
     slot: int | None = None
+    floor: int = 0
+    """To fewer tokens than these its memory can't be cut back: they came out of a saved state."""
     started: float = 0.0
     first_token: float = 0.0
     last_token: float = 0.0
 
     def __post_init__(self) -> None:
         self.num_prompt_tokens = len(self.tokens)
+        if self.targets:
+            self.num_prompt_tokens -= len(self.targets) - 1
 
     @property
     def num_remaining_tokens(self) -> int:
@@ -38,19 +51,18 @@ class Sequence:
         return len(self.tokens) - self.num_computed_tokens
 
     @property
+    def num_reusable_tokens(self) -> int:
+        """Tokens that may come out of a cache: those after them are needed for their logits."""
+        return (self.num_prompt_tokens if self.targets else len(self.tokens)) - 1
+
+    @property
     def num_completion_tokens(self) -> int:
-        return len(self.tokens) - self.num_prompt_tokens
+        return 0 if self.targets else len(self.tokens) - self.num_prompt_tokens
 
     @property
     def is_decoding(self) -> bool:
         return self.num_remaining_tokens == 1 and self.num_completion_tokens > 0
 
     @property
-    def usage(self) -> Usage:
-        return Usage(self.num_prompt_tokens, self.num_cached_tokens, self.num_completion_tokens)
-
-    @property
-    def timings(self) -> Timings:
-        queue = self.started - self.arrived if self.started else 0.0
-        prefill = self.first_token - self.started if self.first_token else 0.0
-        return Timings(queue, prefill, max(0.0, self.last_token - self.first_token))
+    def is_interactive(self) -> bool:
+        return self.request.priority == "interactive"

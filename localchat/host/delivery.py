@@ -6,6 +6,7 @@ threads, and no eye sees the difference. Text that flows is looked for now and t
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from localchat.events import Event, ReasoningDelta, TextDelta
@@ -14,7 +15,7 @@ DELIVERY_INTERVAL = 0.04
 """Seconds between two looks for new text while it flows."""
 
 
-def is_text(events: list[Event]) -> bool:
+def is_text(events: Sequence[object]) -> bool:
     """Whether there is nothing but text, which can wait for the next look."""
     return all(isinstance(event, TextDelta | ReasoningDelta) for event in events)
 

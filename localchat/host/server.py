@@ -16,9 +16,11 @@ import traceback
 from collections.abc import Callable
 from dataclasses import asdict
 from hmac import compare_digest
+from pathlib import Path
 from typing import Any
 
 from localchat import __version__
+from localchat.engine.engine import Report, Summarised
 from localchat.engine.load import LoadedEngine
 from localchat.errors import EngineFailed, LocalchatError
 from localchat.events import LAST_EVENTS, Event, Failed
@@ -31,6 +33,8 @@ from localchat.types import EngineInfo, LoadOptions, ModelRef
 
 # Seconds a new engine waits for its first client: the one that started it may have been killed.
 _FIRST_CLIENT = 30.0
+# Seconds to save conversations before the process ends; whoever stops engines waits 5.
+_FAREWELL = 4.0
 # How often an engine that waits looks whether its socket is still there to be found.
 _HOUSEKEEPING = 60.0
 
@@ -47,6 +51,7 @@ class Server:
         model: ModelRef,
         options: LoadOptions,
         keep_alive: float,
+        snapshots: Path,
         log: Callable[[str], None],
     ) -> None:
         self._endpoint = endpoint
@@ -58,7 +63,7 @@ class Server:
         self._inode = endpoint.path.stat().st_ino
         self._selector = selectors.DefaultSelector()
         self._wake_receiver, self._wake_sender = socket.socketpair()
-        self._worker = Worker(model, options, log, self._wake)
+        self._worker = Worker(model, options, snapshots, log, self._wake)
         self._loaded: LoadedEngine | None = None
         self._connections: set[Connection] = set()
         self._owners: dict[str, Connection] = {}
@@ -82,6 +87,7 @@ class Server:
         self._close_listener()
         for connection in self._connections:
             connection.flush_and_close()
+        self._worker.leave(_FAREWELL)
 
     def leave(self, reason: str) -> None:
         """Ends the engine now; whoever waits is told why."""
@@ -260,12 +266,24 @@ class Server:
                     if connection.is_client:
                         connection.send(self._ready(report))
             else:
-                events += report
+                events += self._resume(report)
         for event in merge_text(events):
             self._deliver(event)
         for connection in [c for c in self._connections if c.has_unsent or not c.is_open]:
             connection.flush()
             self._update(connection)
+
+    def _resume(self, reports: list[Report]) -> list[Event]:
+        """The events among the engine's reports; where it needs the main thread it goes on."""
+        events: list[Event] = []
+        for report in reports:
+            if not isinstance(report, Summarised):
+                events.append(report)
+            elif self._loaded is not None:
+                failed = self._loaded.engine.resume(report)
+                events += [failed] if failed else []
+                self._worker.notify()
+        return events
 
     def _deliver(self, event: Event) -> None:
         owner = self._owners.get(event.request_id)

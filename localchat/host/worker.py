@@ -7,14 +7,20 @@ import threading
 import traceback
 from collections import deque
 from collections.abc import Callable
+from pathlib import Path
 
+from localchat.engine.engine import Report as EngineReport
 from localchat.engine.load import LoadedEngine, load
 from localchat.errors import EngineFailed, LocalchatError
-from localchat.events import Event
 from localchat.host.delivery import is_text
 from localchat.types import LoadOptions, ModelRef
 
-Report = LoadedEngine | LocalchatError | list[Event]
+# Seconds without work after which conversations are saved; and those that writing them may take
+# when the process leaves.
+_QUIET = 1.0
+_WRITING = 3.0
+
+Report = LoadedEngine | LocalchatError | list[EngineReport]
 
 
 class Worker:
@@ -28,6 +34,7 @@ class Worker:
         self,
         model: ModelRef,
         options: LoadOptions,
+        snapshots: Path,
         log: Callable[[str], None],
         wake_listener: Callable[[], None],
     ) -> None:
@@ -35,9 +42,12 @@ class Worker:
         self.is_watched = False
         self._model = model
         self._options = options
+        self._snapshots = snapshots
         self._log = log
         self._wake_listener = wake_listener
         self._has_work = threading.Event()
+        self._is_leaving = False
+        self._loaded: LoadedEngine | None = None
         self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
 
     def start(self) -> None:
@@ -47,9 +57,18 @@ class Worker:
         """There is new work: a request or a cancellation."""
         self._has_work.set()
 
+    def leave(self, seconds: float) -> None:
+        """Ends all requests and saves conversations, for at most `seconds`; nothing is reported."""
+        if self._loaded is None:
+            return
+        self._is_leaving = True
+        self._loaded.engine.interrupt()
+        self._has_work.set()
+        self._thread.join(seconds)
+
     def _run(self) -> None:
         try:
-            loaded = load(self._model, self._options, self._log)
+            self._loaded = loaded = load(self._model, self._options, self._log, self._snapshots)
             gc.freeze()  # what is there now stays: no collection need look at it between tokens
             self._report(loaded)
             self._step_forever(loaded)
@@ -63,14 +82,18 @@ class Worker:
 
     def _step_forever(self, loaded: LoadedEngine) -> None:
         engine = loaded.engine
-        while True:
-            if not engine.has_work:
-                self._has_work.wait()
+        patience: float | None = _QUIET
+        while not self._is_leaving:
+            if engine.has_work:
+                patience = _QUIET
+                events = engine.step()
+                if events:
+                    self._report(events)
+            elif self._has_work.wait(patience):
                 self._has_work.clear()
-                continue
-            events = engine.step()
-            if events:
-                self._report(events)
+            else:
+                patience = 0.0 if engine.tidy() else None
+        engine.close(_WRITING)
 
     def _report(self, report: Report) -> None:
         self.reports.append(report)

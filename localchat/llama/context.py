@@ -3,14 +3,24 @@
 from __future__ import annotations
 
 import ctypes
+import re
 from typing import Any
 
-from localchat.errors import EngineFailed, ModelLoadFailed, OutOfSpace
+from localchat.errors import ConfigError, EngineFailed, ModelLoadFailed, OutOfSpace
 from localchat.llama.batch import Batch
 from localchat.llama.library import C, reason
 from localchat.llama.memory import Memory
 from localchat.llama.model import Model
+from localchat.types import KVType
 
+_KV_TYPES: dict[KVType, int] = {
+    "f16": C.GGML_TYPE_F16,
+    "q8_0": C.GGML_TYPE_Q8_0,
+    "q4_0": C.GGML_TYPE_Q4_0,
+}
+# llama.cpp's words for a head that blocks of 32 don't divide, and for a model without the flash
+# attention that reads quantized values.
+_UNQUANTIZABLE = re.compile("block size|quantiz|flash_attn", re.IGNORECASE)
 _ABORTED = 2  # llama_decode's code for a batch that the abort callback stopped
 
 
@@ -18,12 +28,20 @@ class Context:
     """One KV cache of `n_ctx` cells, shared by `n_sequences` sequences."""
 
     def __init__(
-        self, model: Model, *, n_ctx: int, n_batch: int, n_sequences: int, n_threads: int
+        self,
+        model: Model,
+        *,
+        n_ctx: int,
+        n_batch: int,
+        n_sequences: int,
+        n_threads: int,
+        kv_type: KVType = "f16",
     ) -> None:
         """Allocates the context.
 
         `n_ctx` and `n_batch` count tokens: of the whole KV cache, and of the longest batch.
-        Raises OutOfSpace when the memory for it can't be had.
+        Raises OutOfSpace when the memory for it can't be had, ConfigError when the model's heads
+        don't divide into the blocks of `kv_type`.
         """
         params = C.llama_context_default_params()
         params.n_ctx = n_ctx
@@ -31,10 +49,16 @@ class Context:
         params.n_seq_max = n_sequences
         params.n_threads = params.n_threads_batch = n_threads
         params.kv_unified = True
+        params.type_k = params.type_v = _KV_TYPES[kv_type]
         # A window that keeps only its last tokens could not be cut back to an earlier position.
         params.swa_full = True
         self._handle: Any = C.llama_init_from_model(model.handle, params)
         if not self._handle:
+            if kv_type != "f16" and _UNQUANTIZABLE.search(reason()):
+                raise ConfigError(
+                    f"The setting 'kv_type' can't be {kv_type!r} with this model ({reason()}).",
+                    "LOCALCHAT_KV_TYPE=f16",
+                )
             raise OutOfSpace(
                 f"There is not enough memory for a context of {n_ctx:,} tokens ({reason()}).",
                 "Lower the setting: LOCALCHAT_CONTEXT=2048",
@@ -78,12 +102,23 @@ class Context:
             raise EngineFailed(f"llama.cpp has no logits for row {row}.")
         return logits[token]
 
-    def logits(self, row: int) -> list[float]:
-        """All logits after the batch's row `row`, one per token of the vocabulary."""
+    def logits(self, row: int) -> Any:
+        """All logits after the batch's row `row`: one float32 per token of the vocabulary.
+
+        A view of llama.cpp's own memory, good until the next `decode`.
+        """
         logits = C.llama_get_logits_ith(self._handle, row)
         if not logits:
             raise EngineFailed(f"llama.cpp has no logits for row {row}.")
-        return logits[: self._model.vocabulary.size]
+        address = ctypes.cast(logits, ctypes.c_void_p).value
+        assert address is not None
+        count = self._model.vocabulary.size
+        floats = (ctypes.c_float * count).from_address(address)
+        return memoryview(floats).cast("B").cast("f")
+
+    def set_threads(self, count: int) -> None:
+        """Compute threads of the steps that follow."""
+        C.llama_set_n_threads(self._handle, count, count)
 
     def abort(self) -> None:
         """Stops the batch in flight at its next graph node. Callable from any thread."""

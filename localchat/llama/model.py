@@ -13,15 +13,15 @@ from localchat.llama.vocabulary import Vocabulary
 class Model:
     """The weights of one file, memory-mapped and shared by its contexts."""
 
-    def __init__(self, path: str) -> None:
-        """Loads `path`.
+    def __init__(self, path: str, *, gpu_layers: int = 0) -> None:
+        """Loads `path`, and as many of its layers, from the last on, into the memory of GPUs.
 
         Raises ModelLoadFailed when llama.cpp refuses the file, with its reason. A header that
         llama.cpp's own assertions reject ends the process: only the engine process loads models.
         """
-        self._handle: Any = C.llama_model_load_from_file(
-            os.fsencode(path), C.llama_model_default_params()
-        )
+        params = C.llama_model_default_params()
+        params.n_gpu_layers = gpu_layers
+        self._handle: Any = C.llama_model_load_from_file(os.fsencode(path), params)
         if not self._handle:
             raise ModelLoadFailed(
                 f"llama.cpp can't load {path}: {reason()}.",
@@ -36,6 +36,7 @@ class Model:
             )
         self.vocabulary = Vocabulary(C.llama_model_get_vocab(self._handle))
         self.trained_context: int = C.llama_model_n_ctx_train(self._handle)
+        self.has_sliding_window: bool = C.llama_model_n_swa(self._handle) > 0
         self.has_recurrent_memory: bool = C.llama_model_is_recurrent(
             self._handle
         ) or C.llama_model_is_hybrid(self._handle)

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import ctypes
+import itertools
+import math
+from array import array
+from collections.abc import Callable, Iterable
 from typing import Any
 
-from localchat.errors import EngineFailed
+from localchat.errors import EngineFailed, UsageError
 from localchat.llama.context import Context
 from localchat.llama.library import C
+from localchat.llama.matcher import Matcher
 from localchat.llama.vocabulary import Vocabulary
 from localchat.types import SamplingParams
 
@@ -14,33 +20,108 @@ _PENALTY_WINDOW = 64  # tokens; llama.cpp's default
 
 
 class Sampler:
-    """The sampler steps of one sequence, with the state they keep (random draw, penalties)."""
+    """The sampler steps of one sequence, with their state (random draw, penalties, grammar).
 
-    def __init__(self, params: SamplingParams, vocabulary: Vocabulary, seed: int) -> None:
+    `grammar` is one that `localchat.engine.grammar` made. It is asked about the token that the
+    other steps have drawn; only if it refuses that one are the steps run again, over the tokens
+    it allows. So a token mostly costs 0.3 ms more (50,000 tokens), and without truncation by
+    top_k, top_p or min_p its probability is what it were if the grammar came first.
+    """
+
+    def __init__(
+        self, params: SamplingParams, vocabulary: Vocabulary, seed: int, grammar: str | None = None
+    ) -> None:
+        self._vocabulary = vocabulary
+        self._matcher = Matcher(grammar, vocabulary) if grammar is not None else None
         self._chain: Any = _checked(
             C.llama_sampler_chain_init(C.llama_sampler_chain_default_params())
         )
         for step in _steps(params, vocabulary, seed):
             C.llama_sampler_chain_add(self._chain, _checked(step))
 
+    def constrain(self, grammar: str) -> None:
+        """From the next token on, the text must match `grammar`."""
+        self._matcher = Matcher(grammar, self._vocabulary)
+
     def sample(self, context: Context, row: int) -> int:
-        """Draws the token after the batch's row `row` and remembers it."""
-        return C.llama_sampler_sample(self._chain, context.handle, row)
+        """Draws the token after the batch's row `row` and remembers it.
+
+        With a grammar, a token that ends the text is drawn only where the grammar is complete.
+        Raises EngineFailed if the grammar can't be followed any further.
+        """
+        if self._matcher is None:
+            return C.llama_sampler_sample(self._chain, context.handle, row)
+        logits = _logits(context, row, self._vocabulary.size)
+        token = self._draw(range(self._vocabulary.size), logits)
+        if not self._matcher.accept(token):
+            allowed = self._matcher.allowed()
+            token = self._draw(
+                list(itertools.compress(range(len(allowed)), allowed)),
+                array("f", itertools.compress(logits, allowed)),
+            )
+            if not self._matcher.accept(token):
+                raise EngineFailed("The grammar refuses a token that it had allowed.")
+        C.llama_sampler_accept(self._chain, token)
+        return token
 
     def close(self) -> None:
         if self._chain:
             C.llama_sampler_free(self._chain)
             self._chain = None
 
+    def _draw(self, tokens: Iterable[int], logits: Any) -> int:
+        """The token that the chain selects of `tokens`, whose logits are given; not remembered."""
+        count = len(logits)
+        data = (C.llama_token_data * count)()
+        fields = memoryview(data).cast("B")  # id, logit and p of each token, four bytes each
+        fields.cast("i")[0::3] = memoryview(array("i", tokens))
+        fields.cast("f")[1::3] = memoryview(logits)
+        candidates = C.llama_token_data_array(
+            ctypes.cast(data, C.llama_token_data_p), count, -1, False
+        )
+        C.llama_sampler_apply(self._chain, ctypes.byref(candidates))
+        if 0 <= candidates.selected < candidates.size:
+            chosen = candidates.data[candidates.selected]
+            if chosen.logit > -math.inf:
+                return chosen.id
+        raise EngineFailed("All tokens that could come next are forbidden by their biases.")
+
+
+def token_biases(
+    biases: Iterable[tuple[int | str, float]],
+    vocabulary_size: int,
+    tokenize: Callable[[str], list[int]],
+) -> tuple[tuple[int, float], ...]:
+    """`SamplingParams.logit_bias` with token ids for texts; those of one token are added up.
+
+    Raises UsageError for an id outside the vocabulary, a text without tokens, and a bias that is
+    neither finite nor -inf.
+    """
+    found: dict[int, float] = {}
+    for entry, bias in biases:
+        if math.isnan(bias) or bias == math.inf:
+            raise UsageError(f"A logit bias is a number or -inf, not {bias}.")
+        tokens = tokenize(entry) if isinstance(entry, str) else [entry]
+        if not tokens or not all(0 <= token < vocabulary_size for token in tokens):
+            raise UsageError(f"The model has no token {entry!r} to bias.")
+        for token in tokens:
+            found[token] = found.get(token, 0.0) + bias
+    return tuple(found.items())
+
 
 def _steps(params: SamplingParams, vocabulary: Vocabulary, seed: int) -> list[Any]:
     steps = []
-    if params.repeat_penalty != 1.0:
+    if params.logit_bias:
+        biases = [C.llama_logit_bias(token, bias) for token, bias in params.logit_bias]
+        count = len(biases)
         steps.append(
-            C.llama_sampler_init_penalties(
-                vocabulary.size, _PENALTY_WINDOW, params.repeat_penalty, 0.0, 0.0
+            C.llama_sampler_init_logit_bias(
+                vocabulary.size, count, (C.llama_logit_bias * count)(*biases)
             )
         )
+    penalties = (params.repeat_penalty, params.frequency_penalty, params.presence_penalty)
+    if penalties != (1.0, 0.0, 0.0):
+        steps.append(C.llama_sampler_init_penalties(vocabulary.size, _PENALTY_WINDOW, *penalties))
     if params.temperature <= 0.0:
         return [*steps, C.llama_sampler_init_greedy()]
     if params.top_k > 0:
@@ -52,6 +133,13 @@ def _steps(params: SamplingParams, vocabulary: Vocabulary, seed: int) -> list[An
     steps.append(C.llama_sampler_init_temp(params.temperature))
     steps.append(C.llama_sampler_init_dist(seed))
     return steps
+
+
+def _logits(context: Context, row: int, count: int) -> Any:
+    pointer = _checked(C.llama_get_logits_ith(context.handle, row))
+    address = ctypes.cast(pointer, ctypes.c_void_p).value
+    assert address is not None
+    return memoryview((ctypes.c_float * count).from_address(address)).cast("B").cast("f")
 
 
 def _checked(pointer: Any) -> Any:

@@ -86,9 +86,12 @@ def stop_engines(places: paths.Paths) -> None:
 
 
 @contextlib.contextmanager
-def engine(setup: Setup) -> Iterator[SocketClient]:
-    """A client of a warm engine with the default load options, but for the threads."""
-    options = LoadOptions(threads=setup.threads)
+def engine(setup: Setup, threads: int | None = None) -> Iterator[SocketClient]:
+    """A client of a warm engine with the default load options, but for the threads.
+
+    `threads`: others than the benchmark's; 0 lets the engine choose.
+    """
+    options = LoadOptions(threads=setup.threads if threads is None else threads)
     with contextlib.closing(open_engine(setup.model, options, 60, setup.paths)) as client:
         yield client
 
@@ -101,9 +104,13 @@ def peer(name: str) -> Path:
     return folder / name
 
 
-def llama_bench(setup: Setup, *options: str) -> float:
-    """Tokens per second of one repetition of llama-bench, which warms itself up before."""
-    command = [str(peer("llama-bench")), "-m", setup.model.path, "-t", str(setup.threads)]
+def llama_bench(setup: Setup, *options: str, own_threads: bool = False) -> float:
+    """Tokens per second of one repetition of llama-bench, which warms itself up before.
+
+    `own_threads`: as many as it takes by itself.
+    """
+    command = [str(peer("llama-bench")), "-m", setup.model.path]
+    command += [] if own_threads else ["-t", str(setup.threads)]
     command += ["-b", "512", "-ub", "512", "-r", "1", "-o", "json", *options]
     done = subprocess.run(command, check=True, capture_output=True, text=True)
     return float(json.loads(done.stdout)[0]["avg_ts"])
@@ -162,6 +169,11 @@ class Report:
         self._figures[name] = {"unit": unit, "values": values, **asdict(summary)}
         print(f"{name}: {summary} {unit}, median of {len(values)} rounds")
         return summary
+
+    def add_value(self, name: str, value: float, unit: str) -> None:
+        """A single figure that nothing was aimed at."""
+        self._figures[name] = {"unit": unit, "value": value}
+        print(f"{name}: {value:.4g} {unit}")
 
     def add_goal(self, name: str, value: float, goal: str, *, met: bool) -> None:
         """A ratio, or another single figure, against what was aimed at."""

@@ -35,7 +35,10 @@ def main() -> None:
 def _decode(client: EngineClient) -> float:
     """Tokens per second from the first one to the last, as they arrive here."""
     params = SamplingParams(temperature=0.0, max_tokens=_TOKENS)
-    client.submit(GenerationRequest("decode", prompt=_PROMPT, params=params, reuse_cache=False))
+    request = GenerationRequest(
+        "decode", prompt=_PROMPT, params=params, reuse_cache=False, speculate=False
+    )
+    client.submit(request)
     first = last = 0.0
     for event in client.events():
         match event:

@@ -10,15 +10,19 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from localchat import __version__
 from localchat.client.engines import running
-from localchat.errors import EngineDied, LocalchatError, ModelLoadFailed
+from localchat.client.launcher import open_engine
+from localchat.client.socket_client import SocketClient
+from localchat.errors import EngineDied, LocalchatError, ModelLoadFailed, OutOfSpace
 from localchat.host.endpoint import Endpoint
 from localchat.paths import Paths
+from localchat.types import LoadOptions, ModelRef
 from tests.client import (
     ENDLESS,
     has_ended,
@@ -326,4 +330,61 @@ def test_the_spec_of_an_engine_is_plain_json(tiny: Tiny, monkeypatch: pytest.Mon
     client = open_model(tiny())
     command = Path(f"/proc/{client.info.pid}/cmdline").read_bytes().split(b"\0")
     spec = json.loads(command[-2])
-    assert set(spec) == {"runtime", "key", "model", "options", "keep_alive", "ready_fd"}
+    fields = {"runtime", "key", "model", "options", "keep_alive", "ready_fd", "snapshots"}
+    assert set(spec) == fields
+
+
+# An engine finds room for a long context only while no other engine's socket is there.
+CROWDED = """
+import glob, json, sys
+from localchat import room
+folder = json.loads(sys.argv[-1])["runtime"]
+room.find = lambda: room.Room(2**27 if len(glob.glob(folder + "/*.sock")) > 1 else 2**40, 0)
+"""
+
+
+class TestMemoryThatIsShort:
+    @pytest.fixture
+    def long(self, tiny: Tiny) -> Path:
+        return tiny(context_length=2**19)
+
+    def open_long(self, path: Path) -> SocketClient:
+        return open_model(path, context=2**19)
+
+    def test_an_engine_that_nobody_uses_makes_room(
+        self, tiny: Tiny, long: Path, places: Paths, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        client = open_model(tiny())
+        client.close()
+        wait_until(lambda: running(places)[0].is_idle)
+        patch_engines(monkeypatch, CROWDED)
+        said: list[str] = []
+        model = ModelRef(str(long), str(long))
+        options = LoadOptions(context=2**19, threads=1, parallel=4)
+        with closing(open_engine(model, options, 60.0, places, said.append)) as new:
+            assert pids(places) == [new.info.pid]
+        assert said == [f"Making room: stopping {tiny()} …"]
+        assert has_ended(client.info.pid)
+
+    def test_one_with_a_client_is_left_alone(
+        self, tiny: Tiny, long: Path, places: Paths, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        client = open_model(tiny())
+        patch_engines(monkeypatch, CROWDED)
+        with pytest.raises(OutOfSpace, match="is available"):
+            self.open_long(long)
+        assert pids(places) == [client.info.pid]
+        assert reply(client, max_tokens=4)
+
+    def test_a_client_that_comes_meanwhile_is_served_to_its_end(
+        self, tiny: Tiny, places: Paths, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("localchat.client.engines._PATIENCE", 0.3)
+        open_model(tiny()).close()
+        wait_until(lambda: running(places)[0].is_idle)
+        (engine,) = running(places)
+        client = open_model(tiny())
+        assert not engine.retire()
+        assert reply(client, max_tokens=4)
+        client.close()
+        wait_until(lambda: has_ended(client.info.pid))

@@ -209,3 +209,42 @@ def test_a_template_that_was_stopped_can_be_rendered_again() -> None:
     with pytest.raises(TemplateFailed):
         template.render((Message("user", "10000000000"),))
     assert template.render((Message("user", "3"),)) == "xxx"
+
+
+def test_variables_reach_the_template_but_replace_none_of_its_own() -> None:
+    template = ChatTemplate(
+        "{{ bos_token }}{{ messages[0].content }}{{ add_generation_prompt }}{{ level }}",
+        bos="<s>",
+        eos="",
+    )
+    assert template.render(USER) == "<s>HiTrue"
+    replaced = {"level": 3, "messages": (), "bos_token": "x", "add_generation_prompt": False}
+    assert template.render(USER, replaced) == "<s>HiTrue3"
+
+
+def test_variables_reach_a_template_without_a_system_role_too() -> None:
+    template = ChatTemplate(NO_SYSTEM + "{{ level }}", bos="", eos="")
+    assert template.render(WITH_SYSTEM, {"level": 3}) == "<user>Be kind.\n\nHi3"
+
+
+def test_limits_hold_for_what_variables_ask_for() -> None:
+    template = ChatTemplate("{% for i in range(n) %}{{ 'x' * 1000 }}{% endfor %}", bos="", eos="")
+    with pytest.raises(TemplateFailed, match="printed more than"):
+        template.render(USER, {"n": 99999})
+
+
+def test_a_template_names_the_variables_it_takes_and_the_texts_it_spells() -> None:
+    source = (
+        "{% set fixed = true %}{% set optional = optional | default('low') %}"
+        "{% if not late is defined %}{% set late = 'high' %}{% endif %}"
+        "{{ fixed }}{{ m.thinking }}{# comment #} prose {{ late }}"
+    )
+    template = ChatTemplate(source, bos="", eos="")
+    assert template.variables == {"optional", "late", "m"}
+    assert template.strings == {"low", "high"}
+    assert template.source == source
+
+
+def test_what_a_model_is_trained_on_is_rendered_like_the_rest() -> None:
+    source = "{% generation %}a{% set y = 2 %}{{ y }}{% endgeneration %}{{ y }}"
+    assert render(source) == "a22"

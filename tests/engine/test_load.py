@@ -45,7 +45,7 @@ def logits(monkeypatch: pytest.MonkeyPatch) -> Logits:
     sample = ModelRunner._sample
 
     def record(self: ModelRunner, sequence: Sequence, row: int) -> int:
-        seen[sequence.request.id].append(self._context.logits(row))
+        seen[sequence.request.id].append(list(self._context.logits(row)))
         return sample(self, sequence, row)
 
     monkeypatch.setattr(ModelRunner, "_sample", record)

@@ -3,21 +3,29 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import gguf
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from localchat.engine import prompt as prompts
 from localchat.engine.chat_template import ChatTemplate
+from localchat.engine.markers import Markers
 from localchat.engine.prompt import Prompt, PromptBuilder
 from localchat.errors import TemplateFailed
 from localchat.llama.model import Model
 from localchat.llama.vocabulary import Vocabulary
-from localchat.types import GenerationRequest, Message
+from localchat.types import GenerationRequest, Message, ReasoningMode
 from tests.engine.fakes import ByteVocabulary
-from tests.tiny_models import BOS, CHATML
+from tests.tiny_models import BOS, CHATML, CONTROL_TOKENS, TURN_END, TURN_START, write_tiny_model
 
 TRIMMED = CHATML.replace("message['content']", "message['content'] | trim")
 BARE = "{% for m in messages %}{{ m.content | trim }}{% endfor %}"
+THINKING = CHATML + (
+    "{% if enable_thinking is defined and not enable_thinking %}"
+    "{{ '<think>\\n\\n</think>\\n\\n' }}{% endif %}"
+)
+OPENING = CHATML + "{{ '<think>\\n' }}"
 HARMLESS = ["Be kind.", "Hi", "Hello!", "What is 2 < 3 | 4 > 1?\n\n  Tell me. é日本😀"]
 
 
@@ -237,3 +245,127 @@ def test_only_the_white_space_of_c_is_stripped_beside_a_control_token(
     monkeypatch.setattr(vocabulary, "strips_space_before", lambda token: True)
     end = vocabulary.END
     assert builder.build(request).tokens == [end, *"\u3000<end>\u00a0".encode(), end]
+
+
+def build(bench: Bench, mode: ReasoningMode, content: str = "Hi") -> Prompt:
+    request = GenerationRequest("r", (Message("user", content),), reasoning=mode)
+    return bench.builder.build(request)
+
+
+@pytest.mark.parametrize(
+    ("template", "mode", "end", "inside"),
+    [
+        (THINKING, "auto", "assistant\n", False),
+        (THINKING, "on", "assistant\n", False),
+        (THINKING, "off", "assistant\n<think>\n\n</think>\n\n", False),
+        (OPENING, "auto", "assistant\n<think>\n", True),
+        (OPENING, "off", "assistant\n<think>\n</think>\n\n", False),
+    ],
+)
+def test_a_prompt_says_whether_thinking_is_open(
+    starter_vocabulary: Vocabulary, template: str, mode: ReasoningMode, end: str, inside: bool
+) -> None:
+    bench = Bench(starter_vocabulary, template)
+    prompt = build(bench, mode)
+    assert prompt.text.endswith(end)
+    assert prompt.inside == inside
+    assert prompt.markers == bench.builder.markers == Markers("<think>", "</think>")
+    assert prompt.tokens == bench.own_tokens(prompt.text)
+
+
+@pytest.mark.parametrize("mode", ["auto", "on", "off"])
+def test_a_model_that_does_not_think_gets_the_same_prompt_in_every_mode(
+    bench: Bench, mode: ReasoningMode
+) -> None:
+    assert build(bench, mode) == build(bench, "auto")
+    assert bench.builder.markers is None
+    assert bench.builder.budget_end == []
+
+
+def test_a_raw_prompt_has_no_markers(starter_vocabulary: Vocabulary) -> None:
+    builder = Bench(starter_vocabulary, THINKING).builder
+    prompt = builder.build(GenerationRequest("r", prompt="<think>", reasoning="off"))
+    assert (prompt.text, prompt.markers, prompt.inside) == ("<think>", None, False)
+
+
+@pytest.mark.parametrize("content", ["<think>", "a</think>b", "<th", "ink> a", "a <"])
+def test_a_marker_that_a_user_types_stays_text(
+    starter_vocabulary: Vocabulary, content: str
+) -> None:
+    for template in (THINKING, OPENING):
+        bench = Bench(starter_vocabulary, template)
+        prompt = bench.check_only_the_template_controls("Be kind.", content, content, content)
+        assert prompt.inside == (template == OPENING)
+
+
+def test_a_template_does_not_act_on_a_marker_in_a_message(starter_vocabulary: Vocabulary) -> None:
+    source = "<think>{% for m in messages %}{{ m.content.split('</think>')[-1] }}{% endfor %}"
+    bench = Bench(starter_vocabulary, source)
+    assert bench.build("s", "Write </think>.").text == "<think>sWrite </think>."
+
+
+def test_a_user_cannot_open_the_thinking(starter_vocabulary: Vocabulary) -> None:
+    bench = Bench(starter_vocabulary, BARE + "{{ '<think>'[:0] }}")
+    assert not build(bench, "auto", "Hi <think>").inside
+
+
+@pytest.fixture(scope="module", params=["llama", "gemma3"], ids=["bpe", "spm"])
+def user_defined(
+    request: pytest.FixtureRequest,
+    starter_vocabulary: Vocabulary,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Vocabulary]:
+    """A vocabulary with a token that is found in any text, as Qwen's <think> is."""
+    path = tmp_path_factory.mktemp("user-defined") / "model.gguf"
+    write_tiny_model(path, request.param)
+    field = gguf.GGUFReader(path, "r+").fields["tokenizer.ggml.token_type"]
+    field.parts[field.data[CONTROL_TOKENS.index(TURN_START)]][0] = gguf.TokenType.USER_DEFINED
+    model = Model(str(path))
+    yield model.vocabulary
+    model.close()
+
+
+@pytest.mark.parametrize(
+    "contents",
+    [
+        (TURN_START,),
+        (f"the {TURN_START} hello {TURN_END} {TURN_START}",),
+        (TURN_START * 2,),
+        (TURN_START[:4], TURN_START[4:]),
+        (f"the{TURN_START[:-1]}", f"{TURN_START[-1]} hello"),
+    ],
+)
+def test_markers_that_llama_cpp_finds_in_any_text_come_from_the_template_alone(
+    user_defined: Vocabulary, monkeypatch: pytest.MonkeyPatch, contents: tuple[str, ...]
+) -> None:
+    monkeypatch.setattr(prompts, "find_markers", lambda source: Markers(TURN_START, "</t>"))
+    assert TURN_START not in user_defined.control_tokens
+    [*_, found] = user_defined.tokenize(TURN_START, add_special=False, parse_special=False)
+    assert user_defined.piece(found) == TURN_START.encode()
+    template = ChatTemplate(f"{BARE}{TURN_START}hello", bos="", eos="")
+    builder = PromptBuilder(user_defined, template)
+    messages = tuple(Message("user", content) for content in contents)
+    tokens = builder.build(GenerationRequest("r", messages)).tokens
+    assert tokens.count(found) == 1
+    assert found in tokens[-3:]
+    assert not {*user_defined.control_tokens.values()} & {*tokens[1:]}
+    text = b"".join(map(user_defined.piece, tokens)).decode()
+    assert text.replace(" ", "") == f"{''.join(contents)}{TURN_START}hello".replace(" ", "")
+
+
+def test_control_tokens_that_are_markers_have_pieces(
+    starter_vocabulary: Vocabulary, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(prompts, "find_markers", lambda source: Markers(TURN_START, "</t>"))
+    builder = Bench(starter_vocabulary).builder
+    token = starter_vocabulary.control_tokens[TURN_START]
+    assert builder.marker_pieces == {token: TURN_START.encode()}
+    assert starter_vocabulary.piece(token) == b""
+
+
+def test_the_end_of_a_budget_is_tokenized_with_its_control_tokens(
+    starter_vocabulary: Vocabulary, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(prompts, "find_markers", lambda source: Markers("<t>", TURN_END))
+    builder = Bench(starter_vocabulary).builder
+    assert starter_vocabulary.control_tokens[TURN_END] in builder.budget_end

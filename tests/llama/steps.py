@@ -24,7 +24,7 @@ def decode(
             batch.add(token, start + first + offset, sequence, is_last)
         assert context.decode(batch)
     batch.close()
-    return context.logits(len(part) - 1)
+    return list(context.logits(len(part) - 1))
 
 
 def difference(left: list[float], right: list[float]) -> float:

@@ -142,7 +142,7 @@ def test_sequences_in_one_batch_do_not_see_each_other(
         batch.add(question[-1], length, sequence, True)
         batch.add(other[0], length, 1 - sequence, True)
         assert context.decode(batch)
-        return context.logits(0)
+        return list(context.logits(0))
 
     assert difference(last_logits(0), expected) < TOLERANCE
     swapped = difference(last_logits(1), expected)

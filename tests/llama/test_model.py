@@ -4,9 +4,12 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from localchat.errors import ModelLoadFailed
+from localchat.llama import library
 from localchat.llama.model import Model
 from tests.tiny_models import ARCHITECTURES, CHATML, NON_GENERATIVE_ARCHITECTURES
 
@@ -65,7 +68,7 @@ def test_a_model_tells_what_it_is(tiny: Callable[..., Path], architecture: str) 
     model = Model(str(tiny(architecture)))
     assert model.trained_context == 256
     assert model.chat_template == CHATML
-    assert model.has_recurrent_memory == (architecture == "mamba")
+    assert model.has_recurrent_memory == (architecture in ("mamba", "jamba", "lfm2"))
     model.close()
     model.close()
 
@@ -74,3 +77,17 @@ def test_a_model_may_have_no_chat_template(tiny: Callable[..., Path]) -> None:
     model = Model(str(tiny("llama", chat_template=None)))
     assert model.chat_template is None
     model.close()
+
+
+def test_layers_for_gpus_are_passed_on(tiny: Callable[..., Path]) -> None:
+    asked: list[int] = []
+
+    def refuse(path: bytes, params: Any) -> None:
+        asked.append(params.n_gpu_layers)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(library.C, "llama_model_load_from_file", refuse)
+        for options in ({}, {"gpu_layers": 7}):
+            with pytest.raises(ModelLoadFailed):
+                Model(str(tiny()), **options)
+    assert asked == [0, 7]
