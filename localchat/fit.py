@@ -84,7 +84,8 @@ class Footprint:
         Never more than the model was trained for, and 2,048 tokens even if they are too many.
         """
         budget = (available - self.weights) // _AUTO_SHARE
-        budget = min(budget, max(_AUTO_FREE, self.weights))
+        quick = max(_AUTO_FREE, self.weights) + self.estimate(_LEAST_CONTEXT).compute
+        budget = min(budget, quick)
         trained = self.trained_context or _LEAST_CONTEXT
         fits = self._longest(trained, budget)
         return min(trained, max(fits, _LEAST_CONTEXT))

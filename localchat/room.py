@@ -18,6 +18,9 @@ from typing import NamedTuple
 
 _ROOT = Path("/")
 
+# Bytes of address space, though not of memory, that threads and their allocators set aside.
+_RESERVED = 2**27
+
 
 class _Version(NamedTuple):
     """What a version of control groups calls things."""
@@ -116,7 +119,7 @@ def _address_space(root: Path) -> int | None:
     if limit == resource.RLIM_INFINITY:
         return None
     used = int(sizes[0].split()[0]) * resource.getpagesize() if sizes else 0
-    return limit - used
+    return limit - used - _RESERVED
 
 
 def _number(path: Path) -> int | None:

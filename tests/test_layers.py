@@ -31,6 +31,7 @@ PURE = {
     "group",
     "intake",
     "markers",
+    "offload",
     "overflow",
     "reasoning",
     "scheduled",
@@ -50,7 +51,7 @@ BELOW = {
     "session": {"client", "registry", "store", "host"},
 }
 FRONT_ENDS = {"cli", "tui", "batch"}
-ONLY_IN = {"llama_cpp": "llama", "textual": "tui", "huggingface_hub": "registry"}
+ONLY_IN = {"llama_cpp": "llama", "textual": "tui", "huggingface_hub": "registry", "llguidance": "llama"}
 THIRD_PARTY_IN_BASE = {"paths": {"platformdirs"}, "config": {"pydantic"}}
 
 

@@ -61,7 +61,7 @@ class Context:
                 )
             raise OutOfSpace(
                 f"There is not enough memory for a context of {n_ctx:,} tokens ({reason()}).",
-                "Lower the setting: LOCALCHAT_CONTEXT=2048",
+                f"a smaller context: LOCALCHAT_CONTEXT={n_ctx // 2}, or a smaller model",
             )
         self._model = model
         memory = C.llama_get_memory(self._handle)

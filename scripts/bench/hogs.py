@@ -11,7 +11,7 @@ _SPIN = "while True: pass"
 
 
 class Hogs:
-    """Spinning processes, of the same priority as everything else. `close` ends them."""
+    """Spinning processes, of the same priority as everything else."""
 
     def __init__(self) -> None:
         self._processes: list[subprocess.Popen[bytes]] = []

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 
 from common import Setup
 
+from localchat import __version__
 from localchat.engine.load import load
 from localchat.events import LAST_EVENTS, Event
 from localchat.types import EngineInfo, GenerationRequest, LoadOptions
@@ -18,14 +20,19 @@ class InsideClient:
         loaded = load(setup.model, LoadOptions(threads=setup.threads), lambda line: None)
         self._engine = loaded.engine
         self._running: set[str] = set()
-        self._has_chat_template = loaded.has_chat_template
-        self._setup = setup
-        self._load_seconds = loaded.load_seconds
+        self._info = EngineInfo(
+            __version__,
+            os.getpid(),
+            setup.model.name,
+            loaded.engine.context,
+            loaded.has_chat_template,
+            loaded.load_seconds,
+        )
         self.num_steps = 0
 
     @property
     def info(self) -> EngineInfo:
-        raise NotImplementedError
+        return self._info
 
     def submit(self, request: GenerationRequest) -> None:
         self._engine.submit(request)

@@ -331,6 +331,7 @@ def test_limits_are_exact() -> None:
         ("root ::= . word\nword ::= [a-]+", ["éa-", "\n-"], ["é", "ab"]),
         ('root ::= "\\x41\\u00e9\\U0001F600\\"\\\\"', ['Aé😀"\\'], ["A"]),
         ('# first\r\nroot ::=\r\n  "a" |\r\n  "b"\r\n', ["a", "b"], [""]),
+        ('root ::= "x" y*\ny ::= y "a"', ["x"], ["xa"]),
         ('root ::= a-b_1\na-b_1 ::= "" "x"', ["x"], [""]),
     ],
 )
