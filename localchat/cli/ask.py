@@ -12,23 +12,14 @@ import click
 from localchat.cli import output
 from localchat.cli.answer import Answer, receive, receive_last
 from localchat.cli.engine import connect, engine_options
-from localchat.cli.options import sampling_options, sampling_params
+from localchat.cli.options import prompt_options, sampling_options, sampling_params
 from localchat.cli.prompt_text import compose, messages
 from localchat.events import Finished, Rendered
 from localchat.types import GenerationRequest, ModelRef
 
 
 @click.command("ask")
-@click.argument("prompt", nargs=-1)
-@click.option("-s", "--system", metavar="TEXT", help="Instructions that come before the prompt.")
-@click.option(
-    "-f",
-    "--file",
-    "files",
-    multiple=True,
-    type=click.Path(path_type=Path),
-    help="A text file to put before the prompt; may be repeated.",
-)
+@prompt_options
 @engine_options
 @sampling_options
 @click.option(
@@ -140,13 +131,18 @@ def _print(answer: Answer, *, live: bool) -> None:
 
 
 def _explain_length(finished: Finished) -> None:
-    if finished.finish_reason == "length":
+    if _has_cut(finished):
         output.note("Note: the reply ends here because the context is full.")
 
 
 def _explain_incomplete(finished: Finished) -> None:
-    if finished.finish_reason == "length":
+    if _has_cut(finished):
         output.note("Note: --max-tokens ended the reply before it was complete.")
+
+
+def _has_cut(finished: Finished) -> bool:
+    """Whether a completion, the only one or one of several, ended before the model ended it."""
+    return "length" in (finished.finish_reason, *(end.finish_reason for end in finished.choices))
 
 
 def _print_prompt(event: object) -> None:

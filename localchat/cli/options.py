@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import fields
+from pathlib import Path
 from typing import Any, TypeVar
 
 import click
@@ -83,6 +84,26 @@ def sampling_options(command: _Command) -> _Command:
     )(command)
     for flag, name, kind, meaning in reversed(_SAMPLING):
         command = click.option(flag, name, type=kind, help=meaning)(command)
+    return command
+
+
+def prompt_options(command: _Command) -> _Command:
+    """Adds the words of the prompt, and what goes before them."""
+    for decorate in (
+        click.option(
+            "-f",
+            "--file",
+            "files",
+            multiple=True,
+            type=click.Path(path_type=Path),
+            help="A text file to put before the prompt; may be repeated.",
+        ),
+        click.option(
+            "-s", "--system", metavar="TEXT", help="Instructions that come before the prompt."
+        ),
+        click.argument("prompt", nargs=-1),
+    ):
+        command = decorate(command)
     return command
 
 

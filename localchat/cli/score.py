@@ -11,13 +11,14 @@ import click
 from localchat.cli import output
 from localchat.cli.answer import receive_last
 from localchat.cli.engine import connect, engine_options
+from localchat.cli.options import prompt_options
 from localchat.cli.prompt_text import compose, messages
 from localchat.events import Scored
 from localchat.types import GenerationRequest, Score
 
 
 @click.command("score")
-@click.argument("prompt", nargs=-1)
+@prompt_options
 @click.option(
     "-c",
     "--choice",
@@ -26,15 +27,6 @@ from localchat.types import GenerationRequest, Score
     required=True,
     metavar="TEXT",
     help="A text to score as the answer; give it for each of them.",
-)
-@click.option("-s", "--system", metavar="TEXT", help="Instructions that come before the prompt.")
-@click.option(
-    "-f",
-    "--file",
-    "files",
-    multiple=True,
-    type=click.Path(path_type=Path),
-    help="A text file to put before the prompt; may be repeated.",
 )
 @engine_options
 @click.option("--raw", is_flag=True, help="Send the prompt without the model's chat template.")
