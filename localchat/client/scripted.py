@@ -5,18 +5,20 @@ from __future__ import annotations
 import os
 from collections import deque
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 from localchat import __version__
-from localchat.events import Event, Failed, Finished, Rendered, TextDelta
+from localchat.events import LAST_EVENTS, Event, Failed, Finished, Rendered, Scored, TextDelta
 from localchat.types import EngineInfo, GenerationRequest, Timings, Usage
 
-Answer = Sequence[str] | Failed | Rendered
+Answer = Sequence[str | Event] | Finished | Scored | Failed | Rendered
 
 
 class ScriptedClient:
-    """Gives the `answers` to requests in turn: pieces of text, or one last event.
+    """Gives the `answers` to requests in turn: pieces of text and events, or one last event.
 
-    A piece of text becomes a `TextDelta` as it is. The requests it got are in `requests`.
+    A piece of text becomes a `TextDelta`; events get their request's id. An answer without a last
+    event ends with a plain `Finished`. The requests it got are in `requests`.
     """
 
     def __init__(self, *answers: Answer, has_chat_template: bool = True) -> None:
@@ -36,11 +38,12 @@ class ScriptedClient:
     def submit(self, request: GenerationRequest) -> None:
         self.requests.append(request)
         answer = self._answers.popleft()
-        if isinstance(answer, Failed | Rendered):
-            self._queue.append(answer)
-            return
-        self._queue.extend(TextDelta(request.id, text) for text in answer)
-        self._queue.append(self._finished(request, len(answer)))
+        pieces = [answer] if isinstance(answer, LAST_EVENTS) else list(answer)
+        if not pieces or not isinstance(pieces[-1], LAST_EVENTS):
+            pieces.append(self._finished(request, len(pieces)))
+        for piece in pieces:
+            event = TextDelta("", piece) if isinstance(piece, str) else piece
+            self._queue.append(replace(event, request_id=request.id))
 
     def cancel(self, request_id: str) -> None:
         mine = [event for event in self._queue if event.request_id == request_id]

@@ -36,15 +36,20 @@ def assemble(
 ) -> Engine:
     """An engine that keeps conversations in `store`, if there is one."""
     vocabulary = weights.vocabulary
-    can_cut = not weights.has_recurrent_memory
+    can_cut, window = not weights.has_recurrent_memory, weights.sliding_window
     num_slots = options.parallel + SPARE_SEQUENCES
     token_budget = min(TOKEN_BUDGET, context.n_ctx)
     governor = Governor(
         options.threads or default_threads(), pinned=options.threads > 0, meter=ProcStat()
     )
     cells = CellLedger(context.n_ctx, num_slots)
-    states = SavedStates(store, is_whole=not can_cut or weights.has_sliding_window)
+    states = SavedStates(store, is_whole=not can_cut or window > 0)
     writer = BackgroundWriter(store) if store else None
+
+    def floor(slot: int) -> int:
+        first = context.memory.first(slot)
+        return first + window if first > 0 else 0
+
     scheduler = Scheduler(
         SlotTable(num_slots, cells, can_cut=can_cut),
         cells,
@@ -52,6 +57,7 @@ def assemble(
         num_spare=SPARE_SEQUENCES,
         states=states,
         drafter=_drafter(options, context, vocabulary, governor) if can_cut else None,
+        floor=floor if window else None,
     )
 
     def keep_state(tokens: list[int], state: State, is_conversation: bool) -> None:

@@ -210,6 +210,7 @@ class Engine:
         for group in list(self._groups.values()):
             for sequence in group.open_sequences:
                 self._remove(sequence)
+        self._groups.clear()
         while self.tidy():
             pass
         if self._snapshots is not None:
@@ -333,10 +334,10 @@ class Engine:
         return events
 
     def _drop_surplus(self, sequence: Sequence, count: int) -> None:
-        """Takes back the last `count` tokens of a sequence."""
+        """Takes back the last `count` tokens of a sequence; what it has then can go on."""
         if count:
             del sequence.tokens[-count:]
-            held = min(sequence.num_computed_tokens, len(sequence.tokens))
+            held = min(sequence.num_computed_tokens, len(sequence.tokens) - 1)
             self._scheduler.keep(sequence, held, self._runner.keep)
 
     def _finish(self, sequence: Sequence, reason: FinishReason) -> list[Report]:

@@ -29,7 +29,10 @@ class Group:
         self._choices[sequence.choice] = Choice(reason, num_tokens, sequence.seed)
 
     def add_scores(self, sequence: Sequence, logprobs: list[float]) -> None:
-        self._logprobs.setdefault(sequence.choice, []).extend(logprobs)
+        """Those of the targets up to the last computed token; again, if it was computed again."""
+        known = self._logprobs.setdefault(sequence.choice, [])
+        num_scored = sequence.num_computed_tokens - sequence.num_reusable_tokens
+        known[max(0, num_scored - len(logprobs)) :] = logprobs
 
     def last_event(self) -> Event:
         """Finished or Scored, once all sequences have ended."""

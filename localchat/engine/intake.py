@@ -165,6 +165,7 @@ class Intake:
     def _scored(self, request: GenerationRequest, prompt: Prompt) -> list[Sequence]:
         """One sequence for each continuation that has tokens."""
         sequences = []
+        checkpoints = self._checkpoints(request, prompt)
         for choice, text in enumerate(request.continuations):
             targets = self._tokenize(text)
             tokens = [*prompt.tokens, *targets[:-1]]
@@ -176,7 +177,15 @@ class Intake:
                 )
             if targets:
                 sequences.append(
-                    Sequence(request, tokens, 0, time.monotonic(), choice, targets=tuple(targets))
+                    Sequence(
+                        request,
+                        tokens,
+                        0,
+                        time.monotonic(),
+                        choice,
+                        targets=tuple(targets),
+                        checkpoints=checkpoints,
+                    )
                 )
         return sequences
 

@@ -20,8 +20,6 @@ class Saved:
     state: State
     kept: int
     """How many of them begin the prompt."""
-    floor: int = 0
-    """To fewer tokens than these the memory can't be cut back, once the state is restored."""
 
 
 class SavedStates:
@@ -61,7 +59,7 @@ class SavedStates:
                 break
             state = self._snapshots.read(snapshot)
             if state is not None:
-                return Saved(tokens, state, kept, floor=kept if self._is_whole else 0)
+                return Saved(tokens, state, kept)
         return None
 
     def _find_checkpoint(self, prompt: list[int], beyond: int) -> Saved | None:

@@ -107,6 +107,8 @@ class Scheduler:
         turn = self._turn()
         self._decode(turn, batch)
         self._prefill(turn, batch)
+        if len({sequence.is_interactive for sequence in self.running}) < 2:
+            self._earned = 0.0  # nobody has to share
         if batch.chunks:  # edits are made where a batch runs
             while self.slots.holds_too_much(self.cells.count // _IDLE_PART):
                 self._evict(batch)
@@ -243,13 +245,15 @@ class Scheduler:
         return there, max(points, default=0)
 
     def _place(self, sequence: Sequence, start: _Start, batch: ScheduledBatch) -> None:
-        place = start.place
+        place, request = start.place, sequence.request
         if saved := self._find_saved(sequence, start):
             self._restore(sequence, saved, batch)
         elif place.source == place.slot:
-            floor = self.slots.take(place.slot).floor
+            before = self.slots.take(place.slot)
+            if before.conversation is None or before.conversation != request.conversation:
+                self._save(before, batch)
             self._cut(place.slot, place.kept, batch)
-            self._begin(sequence, place.slot, place.kept, floor if place.kept else 0)
+            self._begin(sequence, place.slot, place.kept, before.floor if place.kept else 0)
         else:
             floor = self._floor_of(place.source) if start.is_shared else 0
             if not start.is_shared:
@@ -291,7 +295,6 @@ class Scheduler:
         """
         interactive = [sequence for sequence in self.running if sequence.is_interactive]
         if not interactive or len(interactive) == len(self.running):
-            self._earned = 0.0
             return list(self.running)
         if not all(sequence.is_decoding for sequence in interactive):
             return interactive
@@ -368,9 +371,13 @@ class Scheduler:
 
     def _drop(self, slot: Slot, batch: ScheduledBatch) -> None:
         """Empties a slot, of which `slot` says what it held."""
+        self._save(slot, batch)
+        self._cut(slot.index, 0, batch)
+
+    def _save(self, slot: Slot, batch: ScheduledBatch) -> None:
+        """Keeps what the slot held, if that is worth it."""
         if slot.is_worth_saving and len(slot.tokens) >= WORTH_SAVING:
             batch.edits.append(Save(slot.index, slot.tokens, slot.conversation is not None))
-        self._cut(slot.index, 0, batch)
 
     def _cut(self, slot: int, start: int, batch: ScheduledBatch) -> None:
         if self.cells.length(slot) > start:

@@ -113,7 +113,7 @@ class Speculation:
         if num_right == record.num_guessed:
             record.length = min(2 * record.length, _MOST)
         else:
-            record.length = max(2, num_right + 1)
+            record.length = max(2, record.length // 2)
         if record.right >= self._row_cost():
             record.rest = _REST
             return

@@ -9,7 +9,6 @@ from localchat.host.protocol import Frame, FrameReader, encode
 # Bytes kept for a client that does not read, before it is let go.
 _MOST_UNSENT = 64 * 2**20
 _CHUNK = 2**18
-_FAREWELL = 1.0  # seconds a client gets to read the last frames
 
 
 class Connection:
@@ -61,10 +60,10 @@ class Connection:
             return
         del self._unsent[:sent]
 
-    def flush_and_close(self) -> None:
-        """Sends the rest, waiting a moment for a slow reader, and closes."""
+    def flush_and_close(self, seconds: float) -> None:
+        """Sends the rest, waiting at most `seconds` for a slow reader, and closes."""
         try:
-            self.sock.settimeout(_FAREWELL)
+            self.sock.settimeout(seconds)
             if self.is_open:
                 self.sock.sendall(self._unsent)
         except OSError:

@@ -33,6 +33,8 @@ from localchat.types import EngineInfo, LoadOptions, ModelRef
 
 # Seconds a new engine waits for its first client: the one that started it may have been killed.
 _FIRST_CLIENT = 30.0
+# Seconds that clients get to read the last frames, all together.
+_LAST_WORDS = 1.0
 # Seconds to save conversations before the process ends; whoever stops engines waits 5.
 _FAREWELL = 4.0
 # How often an engine that waits looks whether its socket is still there to be found.
@@ -85,8 +87,9 @@ class Server:
             self._collect()
             self._housekeep()
         self._close_listener()
+        deadline = time.monotonic() + _LAST_WORDS
         for connection in self._connections:
-            connection.flush_and_close()
+            connection.flush_and_close(max(0.0, deadline - time.monotonic()))
         self._worker.leave(_FAREWELL)
 
     def leave(self, reason: str) -> None:

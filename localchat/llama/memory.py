@@ -31,6 +31,11 @@ class Memory:
         """
         C.llama_memory_seq_cp(self._handle, source, target, 0, count)
 
+    def first(self, sequence: int) -> int:
+        """The first position from which on nothing is missing; above 0 where a sliding window
+        went on and other tokens took the cells that it left. -1 if the sequence is empty."""
+        return C.llama_memory_seq_pos_min(self._handle, sequence)
+
     def length(self, sequence: int) -> int:
         """Tokens of the sequence that are in memory."""
         return C.llama_memory_seq_pos_max(self._handle, sequence) + 1

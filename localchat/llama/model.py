@@ -36,7 +36,8 @@ class Model:
             )
         self.vocabulary = Vocabulary(C.llama_model_get_vocab(self._handle))
         self.trained_context: int = C.llama_model_n_ctx_train(self._handle)
-        self.has_sliding_window: bool = C.llama_model_n_swa(self._handle) > 0
+        self.sliding_window: int = C.llama_model_n_swa(self._handle)
+        """Tokens that its layers of local attention look back on; 0 without such layers."""
         self.has_recurrent_memory: bool = C.llama_model_is_recurrent(
             self._handle
         ) or C.llama_model_is_hybrid(self._handle)

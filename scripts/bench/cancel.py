@@ -50,17 +50,13 @@ def main() -> None:
         report.save()
 
 
-def _ask(
-    setup: Setup, client: EngineClient, prompt: str, *, reuse_cache: bool = True
-) -> Reply:
+def _ask(setup: Setup, client: EngineClient, prompt: str, *, reuse_cache: bool = True) -> Reply:
     params = fixed_length(setup, _SHORT)
     request = GenerationRequest("next", prompt=prompt, params=params, reuse_cache=reuse_cache)
     return ask(client, request)
 
 
-def _cancel(
-    setup: Setup, client: EngineClient, prompt: str, delay: float
-) -> tuple[str, float]:
+def _cancel(setup: Setup, client: EngineClient, prompt: str, delay: float) -> tuple[str, float]:
     """In which phase the request was cancelled, and the seconds until it was over."""
     asked = 0.0
 

@@ -56,7 +56,8 @@ def main() -> None:
 def _questions(client: EngineClient) -> list[str]:
     """At least as many as turns, all of the same number of tokens."""
     asked = [
-        f"Please tell me one more short thing that you know about {topic}." for topic in _TOPICS.split()
+        f"Please tell me one more short thing that you know about {topic}."
+        for topic in _TOPICS.split()
     ]
     counts = {text: count_tokens(client, text) for text in asked}
     usual = Counter(counts.values()).most_common(1)[0][0]

@@ -133,7 +133,7 @@ def _chat(
         first = statistics.median(reply.first_seconds for reply in replies)
         speed = statistics.median(reply.decode_speed for reply in replies)
         firsts.setdefault(f"{name} chat, {state}", []).append(1000 * first)
-        speeds.setdefault(f"{name} chat, {state}", []).append(speed)
+        speeds.setdefault(f"{name} chat, {state}, decode", []).append(speed)
 
 
 def _requests(setup: Setup, client: EngineClient, tokens: int) -> Iterator[GenerationRequest]:

@@ -55,6 +55,7 @@ class Reply:
     @property
     def decode_speed(self) -> float:
         """Tokens per second from the first one to the last."""
+        assert self.num_tokens > 1, "a single token takes no time of its own"
         return (self.num_tokens - 1) / (self.ended - self.first)
 
     def tokens_by(self, when: float) -> float:

@@ -14,9 +14,6 @@ from pathlib import Path
 import pytest
 
 from localchat import errors
-from localchat.cli import ask, main
-from localchat.client.scripted import ScriptedClient
-from localchat.events import Failed
 from tests.conftest import CommandRunner
 
 Tiny = Callable[..., Path]
@@ -348,79 +345,6 @@ def test_a_pipe_the_caller_holds_open_ends_with_the_caller(home: Path, tiny: Tin
     assert select.select([reader], [], [], 5)[0]
     assert os.read(reader, 1) == b""
     os.close(reader)
-
-
-class TestScripted:
-    """The model's words are chosen: what reaches the user is compared exactly."""
-
-    @pytest.fixture
-    def answer(self, monkeypatch: pytest.MonkeyPatch, tiny: Tiny) -> Callable[..., int]:
-        def run(client: ScriptedClient, *arguments: str) -> int:
-            monkeypatch.setattr(ask, "open_engine", lambda *_: client)
-            code = main.run(["-m", str(tiny()), "hi", *arguments])
-            assert client.is_closed
-            return code
-
-        monkeypatch.setattr("sys.stdin", None)
-        return run
-
-    HOSTILE = ("\x1b]52;c;", "AAAA\x07\x1b[2J", "a\x9b31m\u202eb\r\n", "end\x7f")
-
-    def test_escape_sequences_are_cleaned(
-        self, answer: Callable[..., int], capsys: pytest.CaptureFixture[str]
-    ) -> None:
-        for flags in ((), ("--no-stream",)):
-            assert answer(ScriptedClient(self.HOSTILE), *flags) == 0
-            assert capsys.readouterr() == ("]52;c;AAAA[2Ja31mb\nend\n", "")
-
-    def test_in_json_they_are_escaped(
-        self, answer: Callable[..., int], capsys: pytest.CaptureFixture[str]
-    ) -> None:
-        assert answer(ScriptedClient(self.HOSTILE), "--json") == 0
-        out = capsys.readouterr().out
-        assert not {*out} & {"\x1b", "\x07", "\x9b", "\u202e", "\x7f", "\r"}
-        assert json.loads(out)["text"] == "".join(self.HOSTILE)
-
-    def test_a_newline_at_the_end_is_not_doubled(
-        self, answer: Callable[..., int], capsys: pytest.CaptureFixture[str]
-    ) -> None:
-        assert answer(ScriptedClient(["one\n"])) == 0
-        assert capsys.readouterr().out == "one\n"
-
-    def test_an_empty_answer_is_an_empty_line(
-        self, answer: Callable[..., int], capsys: pytest.CaptureFixture[str]
-    ) -> None:
-        assert answer(ScriptedClient([])) == 0
-        assert capsys.readouterr().out == "\n"
-
-    def test_a_failure_is_the_error_it_names(
-        self, answer: Callable[..., int], capsys: pytest.CaptureFixture[str]
-    ) -> None:
-        for kind, code in (
-            ("OutOfSpace", 5),
-            ("EngineFailed", 1),
-            ("Unheard", 1),
-            ("SystemExit", 1),
-        ):
-            client = ScriptedClient(Failed("1", kind, "It \x1b[1mfailed.", "a \x07hint"))
-            assert answer(client) == code
-            assert capsys.readouterr() == ("", "Error: It [1mfailed.\nTry: a hint\n")
-
-    def test_flags_win_over_settings_and_those_over_the_model(
-        self, answer: Callable[..., int], monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        monkeypatch.setenv("LOCALCHAT_TEMPERATURE", "0.5")
-        monkeypatch.setenv("LOCALCHAT_TOP_K", "7")
-        client = ScriptedClient(["x"])
-        answer(client, "--temp", "0", "--stop", "a", "--stop", "b")
-        (request,) = client.requests
-        assert (request.params.temperature, request.params.top_k) == (0.0, 7)
-        assert request.params.stop == ("a", "b")
-
-    def test_raw_sends_one_prompt_without_messages(self, answer: Callable[..., int]) -> None:
-        client = ScriptedClient(["x"])
-        answer(client, "--raw", "-s", "system")
-        assert (client.requests[0].messages, client.requests[0].prompt) == ((), "system\n\nhi")
 
 
 def test_every_error_has_the_documented_exit_code() -> None:

@@ -22,6 +22,7 @@ from tests.conftest import CommandRunner
 
 Tiny = Callable[..., Path]
 COSTLY = {"textual", "pydantic", "huggingface_hub", "rich", "llama_cpp", "numpy", "jinja2"}
+COSTLY |= {"llguidance", "jsonschema"}
 COMMAND = [sys.executable, "-P", "-m", "localchat.cli.main"]
 
 
@@ -109,7 +110,7 @@ class TestConfig:
 
 def test_help_and_version(localchat: CommandRunner) -> None:
     assert localchat("--version").stdout == f"localchat {__version__}\n"
-    for arguments in ((), ("ask",), ("config",), ("models",), ("ps",), ("pull",), ("stop",)):
+    for arguments in ((), *((name,) for name in group.commands)):
         done = localchat(*arguments, "--help")
         assert done.returncode == 0
         assert done.stdout.startswith("Usage: localchat")
@@ -135,8 +136,13 @@ def test_a_warm_command_imports_nothing_costly(
     places.config.mkdir(exist_ok=True)
     places.config_file.write_text("max_tokens = 2\n")
     assert localchat("hi").returncode == 0
-    assert imports_of("hi") & (COSTLY | {"tomllib", "subprocess", "asyncio"}) == set()
-    assert imports_of("ps") & COSTLY == set()
+    costly = COSTLY | {"tomllib", "subprocess", "asyncio"}
+    schema = ("--json-schema", '{"type": "boolean"}')
+    choices = ("score", "hi", "-c", "yes", "-c", "no")
+    for arguments in (("hi",), ("hi", *schema), ("hi", "--json", "--logprobs", "1"), choices):
+        assert imports_of(*arguments) & costly == set()
+    for command in ("ps", "cache"):
+        assert imports_of(command) & COSTLY == set()
 
 
 def test_help_imports_nothing_costly(home: Path) -> None:

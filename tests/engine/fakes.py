@@ -56,7 +56,8 @@ def checksum_score(tokens: list[int], token: int) -> float:
 class FakeMemory:
     """A KV cache: each slot is a list of (cell, token); copied cells are shared.
 
-    `has_window`: what a restored state holds can't be cut back, as with sliding windows.
+    `has_window`: what has left a sliding window may be lost, to a state at once; then the memory
+    can't be cut back, nor a beginning copied, below the slot's `floor`.
     """
 
     def __init__(self, num_cells: int, *, can_cut: bool, has_window: bool = False) -> None:
@@ -92,6 +93,13 @@ class FakeMemory:
             if writer is not None:
                 self.writers[cell] = writer
         assert self.num_used <= self.num_cells, "more tokens than KV cells"
+
+    def floor(self, slot: int) -> int:
+        return self._floors[slot]
+
+    def lose(self, slot: int, count: int) -> None:
+        """The cells of all but the window behind `count` tokens are needed by others."""
+        self._floors[slot] = max(self._floors[slot], count)
 
     def cut(self, slot: int, start: int) -> bool:
         length = self.length(slot)
@@ -215,7 +223,9 @@ class FakeRunner:
 
     def _abort(self, scheduled: ScheduledBatch) -> None:
         rows = [
-            (chunk, token) for chunk in scheduled.chunks for token in (*_tokens(chunk), *chunk.draft)
+            (chunk, token)
+            for chunk in scheduled.chunks
+            for token in (*_tokens(chunk), *chunk.draft)
         ]
         for chunk, token in rows[: self.partly_done]:
             self.memory.append(chunk.slot, [token], chunk.sequence)
@@ -273,10 +283,9 @@ def check_books(scheduler: Scheduler, memory: FakeMemory) -> None:
 class FakeStates:
     """States that were saved, in memory; `is_whole` as in `SavedStates`."""
 
-    def __init__(self, saved: Iterable[list[int]] = (), *, is_whole: bool, has_floor: bool) -> None:
+    def __init__(self, saved: Iterable[list[int]] = (), *, is_whole: bool) -> None:
         self.states: dict[tuple[int, ...], State] = {}
         self._is_whole = is_whole
-        self._has_floor = has_floor
         for tokens in saved:
             self.checkpoint(tokens, json.dumps(tokens).encode())
 
@@ -290,7 +299,7 @@ class FakeStates:
             if self._is_whole and kept < len(key):
                 continue
             if kept > (best.kept if best else beyond):
-                best = Saved(list(key), state, kept, len(key) if self._has_floor else 0)
+                best = Saved(list(key), state, kept)
         return best
 
 
@@ -360,6 +369,4 @@ def sequence(
         conversation=conversation,
         speculate=speculate,
     )
-    return Sequence(
-        request, list(prompt), 0, 0.0, targets=targets, checkpoints=checkpoints
-    )
+    return Sequence(request, list(prompt), 0, 0.0, targets=targets, checkpoints=checkpoints)

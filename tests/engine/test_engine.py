@@ -7,25 +7,68 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from localchat.engine.cells import CellLedger
 from localchat.engine.chat_template import ChatTemplate
-from localchat.engine.engine import Engine
+from localchat.engine.engine import Engine, Report, Summarised
+from localchat.engine.intake import Intake
 from localchat.engine.prompt import PromptBuilder
-from localchat.engine.scheduler import ScheduledBatch, Scheduler
+from localchat.engine.scheduled import Output, ScheduledBatch, State
+from localchat.engine.scheduler import Drafter, Scheduler
+from localchat.engine.sequence import Sequence
 from localchat.engine.slots import SlotTable
-from localchat.errors import ContextOverflow, EngineFailed, TemplateFailed
+from localchat.errors import (
+    ContextOverflow,
+    EngineFailed,
+    TemplateFailed,
+    UsageError,
+)
 from localchat.events import (
     LAST_EVENTS,
     Event,
     Failed,
     Finished,
     PrefillProgress,
+    ReasoningDelta,
     Rendered,
+    Scored,
     TextDelta,
+    TokenLogprobs,
+    Trimmed,
 )
-from localchat.types import GenerationRequest, Message, SamplingParams
-from tests.engine.fakes import ByteVocabulary, FakeRunner, Replies
+from localchat.types import (
+    Choice,
+    GenerationRequest,
+    Message,
+    OverflowPolicy,
+    SamplingParams,
+    Score,
+)
+from tests.engine.fakes import (
+    ByteVocabulary,
+    FakeRunner,
+    FakeStates,
+    NextToken,
+    Replies,
+    check_books,
+    checksum_score,
+)
 
 CONTEXT = 64
+
+
+class Folder:
+    """Takes snapshots as a `BackgroundWriter` does."""
+
+    def __init__(self) -> None:
+        self.states: list[tuple[list[int], bool]] = []
+        self.drained: list[float] = []
+
+    def submit(self, tokens: list[int], state: State, *, replaces: bool = False) -> None:
+        self.states.append((tokens, replaces))
+
+    def drain(self, timeout_seconds: float) -> bool:
+        self.drained.append(timeout_seconds)
+        return True
 
 
 class Bench:
@@ -33,22 +76,46 @@ class Bench:
 
     def __init__(
         self,
-        replies: dict[str, bytes],
+        replies: dict[str, bytes] | NextToken,
         *,
         context: int = CONTEXT,
         budget: int = 16,
         num_slots: int = 4,
         template: str | None = None,
+        can_cut: bool = True,
+        drafter: Drafter | None = None,
+        grammar: str | None = None,
     ) -> None:
         vocabulary = ByteVocabulary()
-        self.runner = FakeRunner(context, budget, next_token=Replies(replies))
-        slots = SlotTable(num_slots, can_cut=True)
-        self.engine = Engine(
-            Scheduler(slots, num_cells=context, token_budget=budget),
-            self.runner,
+        next_token = Replies(replies) if isinstance(replies, dict) else replies
+        self.runner = FakeRunner(context, budget, can_cut=can_cut, next_token=next_token)
+        cells = CellLedger(context, num_slots)
+        self.states = FakeStates(is_whole=not can_cut)
+        self.scheduler = Scheduler(
+            SlotTable(num_slots, cells, can_cut=can_cut),
+            cells,
+            token_budget=budget,
+            states=self.states,
+            drafter=drafter,
+        )
+        intake = Intake(
             PromptBuilder(vocabulary, ChatTemplate(template, bos="", eos="") if template else None),
+            lambda text: vocabulary.tokenize(text, add_special=False, parse_special=False),
+            lambda params: (),
+            lambda params: grammar,
+            context=context,
+            can_grow=True,
+            has_checkpoints=not can_cut,
+        )
+        self.folder = Folder()
+        self.engine = Engine(
+            self.scheduler,
+            self.runner,
+            intake,
             vocabulary,
             context=context,
+            checkpoints=None if can_cut else self.states,
+            snapshots=self.folder,
         )
         self.events: list[Event] = []
 
@@ -58,8 +125,19 @@ class Bench:
         params = SamplingParams(max_tokens=max_tokens, stop=(stop,))
         assert self.engine.submit(GenerationRequest(name, prompt=prompt, params=params)) is None
 
+    def ask(self, request: GenerationRequest) -> None:
+        assert self.engine.submit(request) is None
+
     def step(self) -> None:
-        self.events += self.engine.step()
+        for report in self.engine.step():
+            self._take(report)
+        check_books(self.scheduler, self.runner.memory)
+
+    def _take(self, report: Report) -> None:
+        if not isinstance(report, Summarised):
+            self.events.append(report)
+        elif failed := self.engine.resume(report):
+            self.events.append(failed)
 
     def run(self) -> Bench:
         for _ in range(1000):
@@ -71,8 +149,12 @@ class Bench:
     def of(self, name: str = "r") -> list[Event]:
         return [event for event in self.events if event.request_id == name]
 
-    def text(self, name: str = "r") -> str:
-        return "".join(event.text for event in self.of(name) if isinstance(event, TextDelta))
+    def text(self, name: str = "r", choice: int = 0) -> str:
+        deltas = [event for event in self.of(name) if isinstance(event, TextDelta)]
+        return "".join(delta.text for delta in deltas if delta.choice == choice)
+
+    def thoughts(self, name: str = "r") -> str:
+        return "".join(event.text for event in self.of(name) if isinstance(event, ReasoningDelta))
 
     def end(self, name: str = "r") -> Finished:
         last = self.of(name)[-1]
@@ -410,3 +492,397 @@ def test_the_contract_holds_whatever_happens(
         cut_off = bench.text(prompt).removesuffix("\N{REPLACEMENT CHARACTER}")
         assert whole.startswith(cut_off)
     assert bench.engine.num_requests == 0
+
+
+def test_several_completions_share_their_prompt_and_have_one_end() -> None:
+    bench = Bench({"p" * 40: b"reply"}, context=256, budget=64)
+    params = SamplingParams(n=3, seed=2**32 - 1)
+    bench.ask(GenerationRequest("r", prompt="p" * 40, params=params))
+    end = bench.run().end()
+    assert [bench.text(choice=choice) for choice in range(3)] == ["reply"] * 3
+    assert end.choices == tuple(Choice("stop", 6, seed) for seed in (2**32 - 1, 0, 1))
+    assert (end.usage.prompt_tokens, end.usage.completion_tokens) == (40, 18)
+    assert bench.runner.num_computed == 40 + 2 + 3 * 5  # each computes the last prompt token
+    check_contract(bench.of())
+
+
+def test_one_of_several_completions_may_end_before_the_others_are_cancelled() -> None:
+    bench = Bench({"p": b"long reply"}, num_slots=1)
+    bench.ask(GenerationRequest("r", prompt="p", params=SamplingParams(n=2)))
+    for _ in range(13):
+        bench.step()
+    bench.engine.cancel("r")
+    end = bench.run().end()
+    assert [choice.finish_reason for choice in end.choices] == ["stop", "cancelled"]
+    assert bench.engine.num_requests == 0
+
+
+def test_each_token_comes_with_its_logprobs_before_its_text() -> None:
+    bench = Bench({"p": b"ab"})
+    bench.ask(GenerationRequest("r", prompt="p", params=SamplingParams(logprobs=0)))
+    _, *said, _ = bench.run().events
+    assert said == [
+        TokenLogprobs("r", "a", checksum_score([*b"p"], *b"a"), ()),
+        TextDelta("r", "a"),
+        TokenLogprobs("r", "b", checksum_score([*b"pa"], *b"b"), ()),
+        TextDelta("r", "b"),
+        TokenLogprobs("r", "", checksum_score([*b"pab"], ByteVocabulary.END), ()),
+    ]
+
+
+def expected_score(prompt: str, text: str) -> Score:
+    tokens = [*prompt.encode(), *text.encode()]
+    start = len(prompt)
+    return Score(
+        sum(checksum_score(tokens[:at], tokens[at]) for at in range(start, len(tokens))),
+        len(tokens) - start,
+    )
+
+
+def score(bench: Bench, prompt: str, texts: tuple[str, ...], name: str = "s") -> None:
+    bench.ask(GenerationRequest(name, prompt=prompt, continuations=texts, priority="batch"))
+
+
+def test_texts_are_scored_in_their_order_and_empty_ones_too() -> None:
+    bench, texts = Bench({}), ("yes", "", "no", "maybe not")
+    score(bench, "p" * 20, texts)
+    last = bench.run().of("s")[-1]
+    assert isinstance(last, Scored)
+    assert last.scores == tuple(expected_score("p" * 20, text) for text in texts)
+    assert last.scores[1] == Score(0, 0)
+    assert (last.usage.prompt_tokens, last.usage.completion_tokens) == (20, 0)
+
+
+@pytest.mark.parametrize("can_cut", [True, False])
+def test_scores_count_once_however_often_a_text_is_computed(can_cut: bool) -> None:
+    bench = Bench({}, budget=4, context=40, can_cut=can_cut)
+    score(bench, "pp", ("t" * 20,))
+    bench.runner.partly_done = 2
+    for step in range(8):
+        if step % 3:
+            bench.runner.before_run = lambda batch: bench.runner.abort()
+        bench.step()
+        bench.runner.before_run = lambda batch: None
+    last = bench.run().of("s")[-1]
+    assert isinstance(last, Scored)
+    assert last.scores == (expected_score("pp", "t" * 20),)
+
+
+def test_a_text_whose_scoring_gave_way_to_a_chat_is_scored_right() -> None:
+    bench = Bench({"c" * 25: b"reply"}, budget=8, context=40)
+    score(bench, "pp", ("t" * 30,))
+    bench.step()
+    bench.step()
+    bench.submit("c" * 25, "chat")
+    last = bench.run().of("s")[-1]
+    assert isinstance(last, Scored)
+    assert last.scores == (expected_score("pp", "t" * 30),)
+    assert bench.text("chat") == "reply"
+
+
+@pytest.mark.parametrize("can_cut", [True, False])
+def test_texts_to_score_share_their_prompt(can_cut: bool) -> None:
+    bench, texts = Bench({}, budget=128, context=512, can_cut=can_cut), ("one", "two", "three")
+    score(bench, "p" * 100, texts)
+    last = bench.run().of("s")[-1]
+    assert isinstance(last, Scored)
+    assert last.scores == tuple(expected_score("p" * 100, text) for text in texts)
+    assert bench.runner.num_computed == 99 + 3 + 3 + 5  # each needs the prompt's last token
+
+
+def test_scoring_can_be_cancelled() -> None:
+    bench = Bench({}, budget=4)
+    score(bench, "p" * 20, ("one", "two"))
+    bench.step()
+    bench.engine.cancel("s")
+    assert bench.run().end("s").finish_reason == "cancelled"
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        GenerationRequest("r", prompt="p", params=SamplingParams(n=0)),
+        GenerationRequest("r", prompt="p", params=SamplingParams(n=65)),
+        GenerationRequest("r", prompt="p", params=SamplingParams(logprobs=101)),
+        GenerationRequest("r", prompt="p", continuations=("x",) * 10_001),
+    ],
+)
+def test_requests_beyond_the_limits_are_refused(request_: GenerationRequest) -> None:
+    with pytest.raises(UsageError):
+        Bench({}).engine.submit(request_)
+
+
+def test_a_text_to_score_that_is_too_long_is_refused_by_its_number() -> None:
+    with pytest.raises(ContextOverflow, match="continuation number 2"):
+        score(Bench({}), "p", ("x", "x" * 64))
+
+
+class Prophet:
+    """Guesses what the model will say."""
+
+    def __init__(self, next_token: NextToken) -> None:
+        self.next_token = next_token
+
+    def propose(self, sequence: Sequence, most: int) -> tuple[int, ...]:
+        tokens = list(sequence.tokens)
+        for _ in range(min(most, 5)):
+            tokens.append(self.next_token(tokens))
+        return tuple(tokens[len(sequence.tokens) :])
+
+
+@pytest.mark.parametrize("max_tokens", [None, 4, 7])
+@pytest.mark.parametrize("stop", ["", "y t"])
+def test_guessed_replies_are_those_of_plain_decoding(max_tokens: int | None, stop: str) -> None:
+    replies = {"p": b"reply text", "preply text, more": b"again"}
+    ends, runs = [], []
+    for drafter in (None, Prophet(Replies(replies))):
+        bench = Bench(replies, drafter=drafter)
+        bench.submit("p", max_tokens=max_tokens, stop=stop)
+        bench.run()
+        ends.append((bench.text(), bench.end().finish_reason, bench.end().usage))
+        runs.append(bench.runner.num_runs)
+        bench.submit("preply text, more", "next")
+        assert bench.run().text("next") == "again"
+    assert ends[0] == ends[1]
+    assert runs[1] < runs[0]
+
+
+THINKS = (
+    "{% for m in messages %}{{ m.content }}{% endfor %}{% if false %}<think></think>{% endif %}"
+)
+
+
+@pytest.mark.parametrize("is_guessed", [False, True])
+def test_a_grammar_constrains_the_answer_from_its_first_token(is_guessed: bool) -> None:
+    replies = {"p<think>": b"some thoughts</think>{}"}
+    template = THINKS.replace("{% if", "<think>{% if", 1)
+    drafter = Prophet(Replies(replies)) if is_guessed else None
+    bench = Bench(replies, template=template, context=256, grammar="G", drafter=drafter)
+    bench.ask(GenerationRequest("r", (Message("user", "p"),)))
+    tokens_then: list[int] = []
+    constrain = bench.runner.constrain
+
+    def note(sequence: Sequence, grammar: str) -> None:
+        tokens_then.extend(sequence.tokens)
+        constrain(sequence, grammar)
+
+    bench.runner.constrain = note  # type: ignore[method-assign]
+    bench.run()
+    assert bytes(tokens_then) == b"p<think>some thoughts</think>"
+    assert (bench.thoughts(), bench.text()) == ("some thoughts", "{}")
+    assert len(bench.runner.constrained) == 1
+
+
+def test_an_answer_without_thoughts_is_constrained_at_once() -> None:
+    bench = Bench({"p": b"{}"}, grammar="G")
+    bench.submit("p")
+    bench.step()
+    assert [grammar for _, grammar in bench.runner.constrained] == ["G"]
+
+
+def test_a_grammar_that_can_not_be_followed_fails_its_request_alone() -> None:
+    bench = Bench({"p": b"{}"}, grammar="G")
+
+    def fail(sequence: Sequence, grammar: str) -> None:
+        raise EngineFailed("No text can follow.")
+
+    bench.runner.constrain = fail  # type: ignore[method-assign]
+    bench.submit("p")
+    assert [type(event) for event in bench.run().events] == [Failed]
+    assert bench.engine.num_requests == 0
+    check_books(bench.scheduler, bench.runner.memory)
+
+
+@pytest.mark.parametrize("is_guessed", [False, True])
+def test_a_used_up_reasoning_budget_makes_the_model_answer(is_guessed: bool) -> None:
+    opening, forced = b"<think>", b"\n</think>\n\n"
+    thoughts = b"abcdefghijklmnopqrst"
+
+    def next_token(tokens: list[int]) -> int:
+        text = bytes(token for token in tokens if token != ByteVocabulary.END).removeprefix(b"p")
+        if b"</think>" in text:
+            answer = text.partition(b"</think>")[2].strip()
+            return b"ok"[len(answer)] if len(answer) < 2 else ByteVocabulary.END
+        return (opening + thoughts)[len(text) % 27]
+
+    drafter = Prophet(next_token) if is_guessed else None
+    bench = Bench(next_token, template=THINKS, context=256, drafter=drafter)
+    bench.ask(GenerationRequest("r", (Message("user", "p"),), reasoning_budget=8))
+    bench.run()
+    assert bench.text() == "ok"
+    assert bench.thoughts().strip() == "abcdefgh"[: len(bench.thoughts().strip())]
+    assert len(bench.thoughts().strip()) <= 8
+    assert forced.strip() not in bench.thoughts().encode()
+
+
+def test_a_failed_token_fails_its_request_and_the_others_go_on() -> None:
+    bench = Bench({"a": b"first", "b": b"second"})
+    bench.submit("a", "1")
+    bench.submit("b", "2")
+    run = bench.runner.run
+
+    def fail(scheduled: ScheduledBatch) -> list[Output]:
+        outputs = run(scheduled)
+        bench.runner.run = run  # type: ignore[method-assign]
+        return [Output(error=EngineFailed("Not a number.")), *outputs[1:]]
+
+    bench.runner.run = fail  # type: ignore[method-assign]
+    bench.step()
+    bench.run()
+    assert isinstance(bench.of("1")[-1], Failed)
+    assert bench.text("2") == "second"
+    assert bench.engine.num_requests == 0
+
+
+def test_an_interactive_request_stops_a_long_step_of_a_batch() -> None:
+    bench = Bench({"p" * 40: b"batch", "q": b"chat"}, budget=40)
+    bench.ask(GenerationRequest("b", prompt="p" * 40, priority="batch"))
+
+    def arrive(batch: ScheduledBatch) -> None:
+        bench.runner.before_run = lambda batch: None
+        bench.submit("q", "chat")
+
+    bench.runner.before_run = arrive
+    bench.step()
+    assert bench.events == []
+    bench.step()
+    assert [event.request_id for event in bench.events] == ["chat"] * 2
+    bench.run()
+    assert (bench.text("b"), bench.text("chat")) == ("batch", "chat")
+
+
+@pytest.mark.parametrize(("rows", "is_stopped"), [(23, False), (24, True)])
+def test_a_short_step_is_not_stopped(rows: int, is_stopped: bool) -> None:
+    bench = Bench({"p" * rows: b"batch", "q": b"chat"}, budget=40)
+    bench.ask(GenerationRequest("b", prompt="p" * rows, priority="batch"))
+    bench.runner.before_run = lambda batch: bench.submit("q", "chat")
+    bench.step()
+    assert (bench.events == []) == is_stopped
+
+
+def test_a_conversation_is_handed_to_the_snapshots_when_there_is_nothing_else_to_do() -> None:
+    bench = Bench({"p" * 300: b"reply"}, context=1024, budget=512)
+    bench.ask(GenerationRequest("r", prompt="p" * 300, conversation="chat"))
+    assert not bench.engine.tidy()
+    bench.run()
+    assert bench.engine.tidy()
+    assert not bench.engine.tidy()
+    assert bench.folder.states == [([*b"p" * 300, *b"reply"], True)]
+
+
+def test_what_is_no_conversation_is_not_saved() -> None:
+    bench = Bench({"p" * 300: b"reply"}, context=1024, budget=512)
+    bench.submit("p" * 300)
+    bench.run()
+    assert not bench.engine.tidy()
+
+
+def test_closing_saves_conversations_in_the_middle_of_a_reply() -> None:
+    bench = Bench({"p" * 300: b"reply", "q": b""}, context=1024, budget=512, num_slots=1)
+    bench.ask(GenerationRequest("r", prompt="p" * 300, conversation="chat"))
+    bench.submit("q", "waiting")
+    for _ in range(3):
+        bench.step()
+    said = len(bench.events)
+    bench.engine.close(2.5)
+    assert bench.folder.states == [([*b"p" * 300, *b"re"], True)]
+    assert bench.folder.drained == [2.5]
+    assert bench.engine.num_requests == 0
+    assert not bench.engine.has_work
+    assert len(bench.events) == said
+
+
+TURNS = "{% for m in messages %}[{{ m.role[0] }}{{ m.content }}]{% endfor %}"
+
+
+def talk(*contents: str, overflow: OverflowPolicy = "refuse") -> GenerationRequest:
+    roles = ("user", "assistant")
+    messages = [Message(roles[i % 2], content) for i, content in enumerate(contents)]  # type: ignore[arg-type]
+    system = Message("system", "be brief")
+    return GenerationRequest("r", (system, *messages), overflow=overflow)
+
+
+def test_memory_that_can_not_be_cut_is_checkpointed_at_the_ends_of_messages() -> None:
+    prompt = "[sbe brief][uhello]"
+    bench = Bench({prompt: b"hi"}, template=TURNS, can_cut=False)
+    bench.ask(talk("hello"))
+    bench.run()
+    assert sorted(map(len, bench.states.states)) == [len("[sbe brief]"), len(prompt) - 1]
+    for tokens in bench.states.states:
+        assert prompt.encode().startswith(bytes(tokens))
+
+
+def test_the_oldest_turns_are_dropped_and_announced() -> None:
+    kept = "[sbe brief][u" + "z" * 20 + "]"
+    bench = Bench({kept: b"ok"}, template=TURNS)
+    bench.ask(talk("x" * 20, "y" * 20, "z" * 20, overflow="drop"))
+    bench.run()
+    assert bench.events[0] == Trimmed("r", (1, 2))
+    assert bench.text() == "ok"
+
+
+def test_a_conversation_that_is_refused_leaves_nothing_behind() -> None:
+    bench = Bench({}, template=TURNS)
+    with pytest.raises(ContextOverflow):
+        bench.engine.submit(talk("x" * 20, "y" * 20, "z" * 20))
+    with pytest.raises(ContextOverflow):
+        bench.engine.submit(talk("x" * 90, overflow="drop"))
+    with pytest.raises(ContextOverflow):
+        bench.engine.submit(talk("x" * 20, "y" * 20, "z" * 20, overflow="summarise"))
+    assert bench.engine.num_requests == 0
+    assert not bench.engine.has_work
+    assert not bench.engine._summaries
+
+
+def summariser(tokens: list[int]) -> int:
+    """Summarises anything to "sum", and answers with "ok"."""
+    text = bytes(tokens)
+    reply = b"sum" if b"You summarise" in text else b"ok"
+    done = len(text) - text.rindex(b"]") - 1
+    return reply[done] if done < len(reply) else ByteVocabulary.END
+
+
+def long_talk() -> GenerationRequest:
+    return talk("x" * 500, "y" * 500, "z" * 500, overflow="summarise")
+
+
+def test_a_summary_stands_for_the_oldest_turns_and_is_announced() -> None:
+    bench = Bench(summariser, template=TURNS, context=1024, budget=512)
+    bench.ask(long_talk())
+    bench.run()
+    trimmed = bench.events[0]
+    assert trimmed == Trimmed("r", (1, 2), "sum")
+    assert {event.request_id for event in bench.events} == {"r"}
+    assert bench.text() == "ok"
+    assert bench.runner.num_computed > 1500, "the summary was made of all that was dropped"
+    check_contract(bench.events[1:])
+    assert bench.engine.num_requests == 0
+
+
+@pytest.mark.parametrize("steps", range(12))
+def test_a_request_can_be_cancelled_while_its_summary_is_made(steps: int) -> None:
+    bench = Bench(summariser, template=TURNS, context=1024, budget=512)
+    bench.ask(long_talk())
+    for _ in range(steps):
+        if bench.engine.has_work:
+            bench.step()
+    bench.engine.cancel("r")
+    bench.run()
+    lasts = [event for event in bench.events if isinstance(event, LAST_EVENTS)]
+    assert [event.request_id for event in lasts] == ["r"]
+    assert bench.end().finish_reason in ("cancelled", "stop")
+    assert bench.engine.num_requests == 0
+    assert not bench.engine._summaries
+
+
+def test_a_summary_that_fails_fails_the_request() -> None:
+    bench = Bench(summariser, template=TURNS, context=1024, budget=512)
+
+    def fail(batch: ScheduledBatch) -> None:
+        raise EngineFailed("It broke.")
+
+    bench.runner.before_run = fail
+    bench.ask(long_talk())
+    assert bench.run().events == [Failed("r", "EngineFailed", "It broke.")]
+    assert bench.engine.num_requests == 0
+    assert not bench.engine._summaries

@@ -2,9 +2,11 @@ from __future__ import annotations
 
 import random
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 from unittest.mock import patch
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -20,7 +22,6 @@ from tests.engine.fakes import (
     FakeStates,
     check_books,
     checksum_score,
-    checksum_token,
     sequence,
     undisturbed,
 )
@@ -40,6 +41,7 @@ def new_scheduler(
     num_spare: int = 0,
     states: States | None = None,
     drafter: Drafter | None = None,
+    floor: Callable[[int], int] | None = None,
 ) -> Scheduler:
     cells = CellLedger(num_cells, num_slots)
     return Scheduler(
@@ -49,6 +51,7 @@ def new_scheduler(
         num_spare=num_spare,
         states=states,
         drafter=drafter,
+        floor=floor,
     )
 
 
@@ -138,7 +141,13 @@ class Simulation:
         self.scenario = scenario
         self.chance = random.Random(scenario.seed)
         is_whole = scenario.has_window or not scenario.can_cut
-        self.states = FakeStates(scenario.saved, is_whole=is_whole, has_floor=scenario.has_window)
+        self.states = FakeStates(scenario.saved, is_whole=is_whole)
+        self.runner = FakeRunner(
+            scenario.num_cells,
+            scenario.token_budget,
+            can_cut=scenario.can_cut,
+            has_window=scenario.has_window,
+        )
         self.scheduler = new_scheduler(
             scenario.num_slots,
             scenario.num_cells,
@@ -147,12 +156,7 @@ class Simulation:
             num_spare=scenario.num_spare,
             states=self.states,
             drafter=Guesser(self.chance) if scenario.drafts else None,
-        )
-        self.runner = FakeRunner(
-            scenario.num_cells,
-            scenario.token_budget,
-            can_cut=scenario.can_cut,
-            has_window=scenario.has_window,
+            floor=self.runner.memory.floor if scenario.has_window else None,
         )
         self.sequences = [self._sequence(job) for job in scenario.jobs]
         self.jobs = dict(zip(self.sequences, scenario.jobs, strict=True))
@@ -199,6 +203,8 @@ class Simulation:
         aborts = self.scenario.aborts
         self.runner.aborted = step < len(aborts) and aborts[step]
         self.runner.partly_done = self.chance.randrange(batch.num_tokens + 1)
+        if self.scenario.has_window:
+            self.runner.before_run = self._lose_what_left_a_window
         try:
             outputs = self.runner.run(batch)
         except Aborted:
@@ -213,6 +219,12 @@ class Simulation:
                 self._book_scores(seq, [score.logprob for score in output.scores])
             else:
                 self._book_tokens(seq)
+
+    def _lose_what_left_a_window(self, batch: ScheduledBatch) -> None:
+        memory = self.runner.memory
+        for slot in memory.slots:
+            if self.chance.random() < 0.2:
+                memory.lose(slot, self.chance.randrange(memory.length(slot) + 1))
 
     def _book_scores(self, seq: Sequence, logprobs: list[float]) -> None:
         first = seq.num_computed_tokens - len(logprobs) - seq.num_reusable_tokens
@@ -309,3 +321,421 @@ def test_every_request_ends_once_with_the_tokens_it_would_get_alone(scenario: Sc
         if job.cancelled is None:
             room = scenario.num_cells - len(job.prompt)
             assert len(completion) == min(job.completion, room)
+
+
+def step(scheduler: Scheduler, runner: FakeRunner) -> ScheduledBatch:
+    batch = scheduler.schedule()
+    scheduler.postprocess(batch, runner.run(batch))
+    check_books(scheduler, runner.memory)
+    return batch
+
+
+def counts(batch: ScheduledBatch) -> list[int]:
+    return [chunk.count for chunk in batch.chunks]
+
+
+def leave(scheduler: Scheduler, runner: FakeRunner, *sequences: Sequence) -> None:
+    """Runs the prompts and ends them after their first token."""
+    for each in sequences:
+        scheduler.add(each)
+    while not all(each.num_completion_tokens for each in sequences):
+        step(scheduler, runner)
+    for each in sequences:
+        scheduler.finish(each)
+
+
+def test_a_prompt_beside_a_decoding_sequence_is_prefilled_in_short_chunks() -> None:
+    scheduler, runner = new_scheduler(2, 4096, 512), FakeRunner(4096, 512)
+    scheduler.add(sequence([1]))
+    step(scheduler, runner)
+    scheduler.add(sequence([2] * 1000))
+    assert counts(step(scheduler, runner)) == [1, 128]
+
+
+def test_prompts_of_a_batch_fill_what_its_decoding_rows_leave_of_the_budget() -> None:
+    scheduler, runner = new_scheduler(2, 4096, 512), FakeRunner(4096, 512)
+    scheduler.add(sequence([1], priority="batch"))
+    step(scheduler, runner)
+    scheduler.add(sequence([2] * 1000, priority="batch"))
+    assert counts(step(scheduler, runner)) == [1, 511]
+
+
+def test_a_lone_prompt_fills_the_token_budget() -> None:
+    scheduler = new_scheduler(2, 4096, 512)
+    scheduler.add(sequence([2] * 1000))
+    assert counts(scheduler.schedule()) == [512]
+
+
+def test_a_prefix_that_two_prompts_share_is_computed_once() -> None:
+    scheduler, runner = new_scheduler(3, 256, 256), FakeRunner(256, 256)
+    leave(scheduler, runner, sequence([1] * 50))
+    second, third = sequence([1] * 20 + [2] * 5), sequence([1] * 50 + [3] * 5)
+    scheduler.add(second)
+    scheduler.add(third)
+    batch = step(scheduler, runner)
+    assert batch.edits == [Copy(0, 1, 20)]
+    assert counts(batch) == [5, 5]
+    assert (second.num_cached_tokens, third.num_cached_tokens) == (20, 50)
+
+
+@pytest.mark.parametrize("priority", ["interactive", "batch"])
+def test_64_equal_prefixes_that_arrive_in_the_same_instant_are_computed_once(
+    priority: Priority,
+) -> None:
+    scheduler, runner = new_scheduler(16, 4096, 512), FakeRunner(4096, 512)
+    shared = [1] * 360
+    jobs = [sequence([*shared, 2 + i, *[3] * 24], priority=priority) for i in range(64)]
+    for each in jobs:
+        scheduler.add(each)
+    while scheduler.has_work:
+        step(scheduler, runner)
+        for each in list(scheduler.running):
+            if each.num_completion_tokens == 4:
+                scheduler.finish(each)
+    assert runner.num_computed == 360 + 64 * (25 + 3)
+    assert [each.num_cached_tokens for each in jobs] == [0] + [360] * 63
+    for each in jobs:
+        assert each.tokens[385:] == undisturbed(each.tokens[:385], 4)
+
+
+def test_who_waits_for_a_prefix_computes_it_when_the_other_gives_up() -> None:
+    scheduler, runner = new_scheduler(4, 512, 16), FakeRunner(512, 16)
+    first, second = sequence([1] * 100), sequence([1] * 90 + [2])
+    scheduler.add(first)
+    scheduler.add(second)
+    step(scheduler, runner)
+    assert list(scheduler.waiting) == [second]
+    scheduler.finish(first)
+    step(scheduler, runner)
+    assert scheduler.running == [second]
+    assert second.num_cached_tokens == 16
+
+
+def test_an_interactive_request_does_not_wait_for_the_prefix_of_a_batch() -> None:
+    scheduler, runner = new_scheduler(4, 512, 16), FakeRunner(512, 16)
+    scheduler.add(sequence([1] * 100, priority="batch"))
+    step(scheduler, runner)
+    urgent = sequence([1] * 90 + [2])
+    scheduler.add(urgent)
+    step(scheduler, runner)
+    assert urgent in scheduler.running
+    assert urgent.num_cached_tokens == 16
+
+
+def test_completions_of_one_prompt_share_its_cells() -> None:
+    scheduler, runner = new_scheduler(4, 120, 120), FakeRunner(120, 120)
+    several = [sequence([1] * 100) for _ in range(4)]
+    for each in several:
+        scheduler.add(each)
+    while scheduler.waiting and len(scheduler.running) < 4:
+        step(scheduler, runner)
+    assert len(scheduler.running) == 4
+    assert runner.memory.num_used < 120
+
+
+def test_texts_to_score_compute_their_prompt_once() -> None:
+    scheduler, runner = new_scheduler(8, 512, 512), FakeRunner(512, 512)
+    prompt = [1] * 100
+    texts = [sequence([*prompt, 2 + i], targets=(2 + i, 9)) for i in range(5)]
+    for each in texts:
+        scheduler.add(each)
+    while scheduler.has_work:
+        step(scheduler, runner)
+        for each in list(scheduler.running):
+            if each.num_remaining_tokens == 0:
+                scheduler.finish(each)
+    assert runner.num_computed == 101 + 4 * 2  # the prompt's last token is needed for its logits
+
+
+def test_an_interactive_prompt_runs_alone_beside_a_batch() -> None:
+    scheduler, runner = new_scheduler(18, 4096, 512, num_spare=2), FakeRunner(4096, 512)
+    for number in range(16):
+        scheduler.add(sequence([number, 7], priority="batch"))
+    step(scheduler, runner)
+    urgent = sequence([99] * 600)
+    scheduler.add(urgent)
+    assert [[c.sequence for c in step(scheduler, runner).chunks] for _ in range(2)] == [
+        [urgent],
+        [urgent],
+    ]
+    assert urgent.num_completion_tokens == 1
+
+
+def test_a_batch_gets_half_of_the_time_while_an_interactive_reply_is_decoded() -> None:
+    scheduler, runner = new_scheduler(18, 8192, 512, num_spare=2), FakeRunner(8192, 512)
+    batch = [sequence([number, 7], priority="batch") for number in range(16)]
+    for each in batch:
+        scheduler.add(each)
+    step(scheduler, runner)
+    reply = sequence([99])
+    scheduler.add(reply)
+    step(scheduler, runner)
+    rows = [len(step(scheduler, runner).chunks) for _ in range(160)]
+    assert reply.num_completion_tokens == 161, "the reply grows in every step"
+    assert set(rows) == {1, 17}
+    # 16 rows beside one take some 7 to 8 times as long as it alone.
+    assert rows.count(17) == 20
+
+
+def test_a_long_prompt_of_a_batch_goes_on_beside_an_interactive_reply() -> None:
+    scheduler, runner = new_scheduler(4, 8192, 512, num_spare=2), FakeRunner(8192, 512)
+    prompt = sequence([7] * 2000, priority="batch")
+    scheduler.add(prompt)
+    step(scheduler, runner)
+    reply = sequence([99])
+    scheduler.add(reply)
+    step(scheduler, runner)
+    for _ in range(100):
+        assert step(scheduler, runner).num_tokens <= 129
+    assert 150 <= prompt.num_computed_tokens - 512 <= 200
+    assert reply.num_completion_tokens == 101
+
+
+def test_batches_leave_spare_slots_to_interactive_requests() -> None:
+    scheduler, runner = new_scheduler(3, 256, 256, num_spare=2), FakeRunner(256, 256)
+    batch = [sequence([number], priority="batch") for number in range(3)]
+    for each in batch:
+        scheduler.add(each)
+    step(scheduler, runner)
+    assert scheduler.running == batch[:1]
+    chats = [sequence([number]) for number in range(7, 10)]
+    for each in chats:
+        scheduler.add(each)
+    step(scheduler, runner)
+    assert scheduler.running == [batch[0], *chats[:2]]
+
+
+def test_an_interactive_request_takes_the_cells_of_a_batch() -> None:
+    scheduler, runner = new_scheduler(4, 40, 40, num_spare=1), FakeRunner(40, 40)
+    batch = [sequence([number] * 12, priority="batch") for number in range(3)]
+    for each in batch:
+        scheduler.add(each)
+    step(scheduler, runner)
+    urgent = sequence([9] * 20)
+    scheduler.add(urgent)
+    while not urgent.num_completion_tokens:
+        assert scheduler.has_work
+        step(scheduler, runner)
+    assert scheduler.running == [batch[0], urgent]
+    assert list(scheduler.waiting) == batch[1:], "the newest gave up its cells first"
+
+
+@pytest.mark.parametrize("conversation", [None, "chat"])
+def test_a_conversation_is_saved_before_its_slot_is_emptied(conversation: str | None) -> None:
+    scheduler, runner = new_scheduler(1, 1024, 512), FakeRunner(1024, 512)
+    told = sequence([1] * 300, conversation=conversation)
+    leave(scheduler, runner, told)
+    scheduler.add(sequence([2]))
+    saves = [edit for edit in step(scheduler, runner).edits if isinstance(edit, Save)]
+    expected = [Save(0, [1] * 300, is_conversation=True)] if conversation else []
+    assert saves == expected
+
+
+def test_a_short_conversation_is_not_worth_a_snapshot() -> None:
+    scheduler, runner = new_scheduler(1, 1024, 512), FakeRunner(1024, 512)
+    leave(scheduler, runner, sequence([1] * 255, conversation="chat"))
+    scheduler.add(sequence([2]))
+    assert step(scheduler, runner).edits == [Cut(0, 0)]
+
+
+def test_a_conversation_is_saved_before_another_goes_on_from_its_beginning() -> None:
+    scheduler, runner = new_scheduler(1, 1024, 512), FakeRunner(1024, 512)
+    leave(scheduler, runner, sequence([1] * 300, conversation="chat"))
+    leave(scheduler, runner, sequence([1] * 290 + [2] * 9, conversation="chat"))
+    assert runner.kept_states == [], "the same one just took another turn"
+    scheduler.add(sequence([1] * 290 + [3], conversation="other"))
+    edits = step(scheduler, runner).edits
+    assert [type(edit) for edit in edits] == [Save, Cut]
+
+
+def test_a_much_used_prefix_is_saved_and_replaces_no_conversation() -> None:
+    scheduler, runner = new_scheduler(5, 4096, 512), FakeRunner(4096, 512)
+    leave(scheduler, runner, sequence([1] * 300 + [2] * 400))
+    leave(scheduler, runner, *(sequence([1] * 300 + [number]) for number in range(3, 6)))
+    scheduler.add(sequence([9] * 4000))
+    step(scheduler, runner)
+    while runner.memory.num_used < 3800:
+        step(scheduler, runner)
+    assert runner.kept_states == [Save(0, [1] * 300 + [2] * 400, is_conversation=False)]
+
+
+def test_a_saved_state_is_restored_where_it_holds_much_more_of_the_prompt() -> None:
+    states = FakeStates([[1] * 100 + [8]], is_whole=False)
+    scheduler, runner = new_scheduler(2, 256, 256, states=states), FakeRunner(256, 256)
+    goes_on = sequence([1] * 100 + [2] * 3)
+    scheduler.add(goes_on)
+    batch = step(scheduler, runner)
+    assert [type(edit) for edit in batch.edits] == [Restore, Cut]
+    assert counts(batch) == [3]
+    assert goes_on.num_cached_tokens == 100
+
+
+@pytest.mark.parametrize(("length", "is_restored"), [(64, False), (65, True)])
+def test_a_short_state_is_not_worth_reading(length: int, is_restored: bool) -> None:
+    states = FakeStates([[1] * length], is_whole=False)
+    scheduler, runner = new_scheduler(2, 256, 256, states=states), FakeRunner(256, 256)
+    scheduler.add(sequence([1] * 100))
+    assert bool(step(scheduler, runner).edits) == is_restored
+
+
+def test_a_state_that_has_no_room_beside_the_others_is_not_restored() -> None:
+    states = FakeStates([[1] * 90 + [8] * 30], is_whole=False)
+    scheduler, runner = new_scheduler(2, 128, 64, states=states), FakeRunner(128, 64)
+    scheduler.add(sequence([2] * 20))
+    step(scheduler, runner)
+    scheduler.add(sequence([1] * 95))
+    assert step(scheduler, runner).edits == []
+    assert len(scheduler.running) == 2
+
+
+def test_memory_that_cannot_be_cut_goes_back_to_a_checkpoint() -> None:
+    states = FakeStates(is_whole=True)
+    scheduler = new_scheduler(2, 512, 512, can_cut=False, states=states)
+    runner = FakeRunner(512, 512, can_cut=False)
+    first = sequence([1] * 100 + [2] * 50, checkpoints=(100, 149))
+    scheduler.add(first)
+    assert counts(step(scheduler, runner)) == [100], "a chunk ends at a checkpoint"
+    states.checkpoint([1] * 100, runner.save(0))
+    other = sequence([1] * 100 + [3] * 20, checkpoints=(100, 119))
+    scheduler.add(other)
+    batch = step(scheduler, runner)
+    assert batch.edits == [Copy(0, 1, 100)], "the state is just at the checkpoint"
+    assert other.num_cached_tokens == 100
+    step(scheduler, runner)
+    scheduler.finish(first)
+    third = sequence([1] * 100 + [4] * 20)
+    scheduler.add(third)
+    assert Restore in map(type, step(scheduler, runner).edits)
+    assert third.num_cached_tokens == 100
+
+
+def test_two_prompts_at_once_wait_for_a_checkpoint_they_share() -> None:
+    scheduler = new_scheduler(3, 512, 64, can_cut=False)
+    runner = FakeRunner(512, 64, can_cut=False)
+    both = [sequence([1] * 100 + [number], checkpoints=(100,)) for number in (2, 3)]
+    for each in both:
+        scheduler.add(each)
+    while not all(each.num_completion_tokens for each in both):
+        step(scheduler, runner)
+    assert both[1].num_cached_tokens == 100
+
+
+def test_a_restored_window_is_not_cut_but_left_to_those_that_go_on_from_it() -> None:
+    states = FakeStates([[1] * 100], is_whole=True)
+    runner = FakeRunner(512, 512, has_window=True)
+    scheduler = new_scheduler(2, 512, 512, states=states, floor=runner.memory.floor)
+    leave(scheduler, runner, sequence([1] * 100 + [2] * 5))
+    shorter = sequence([1] * 90 + [3] * 5)
+    leave(scheduler, runner, shorter)
+    assert shorter.num_cached_tokens == 0
+    longer = sequence([1] * 100 + [2] * 3 + [4])
+    leave(scheduler, runner, longer)
+    assert longer.num_cached_tokens == 103
+
+
+def test_idle_slots_hold_a_quarter_of_the_cells_at_most_and_nothing_unwanted() -> None:
+    scheduler, runner = new_scheduler(4, 40, 40), FakeRunner(40, 40)
+    done = [sequence([1] * 6), sequence([2] * 6, reuse=False), sequence([3] * 6)]
+    leave(scheduler, runner, *done)
+    scheduler.add(sequence([4]))
+    assert step(scheduler, runner).edits == [Cut(1, 0), Cut(0, 0)]
+    assert scheduler.slots.num_idle_cells == 6
+
+
+def test_a_prefix_is_copied_over_an_older_conversation() -> None:
+    scheduler, runner = new_scheduler(2, 64, 64), FakeRunner(64, 64)
+    leave(scheduler, runner, sequence([1] * 9), sequence([2] * 9))
+    scheduler.add(sequence([2] * 3 + [3]))
+    assert step(scheduler, runner).edits == [Cut(0, 0), Copy(1, 0, 3)]
+
+
+def test_a_prompt_waits_until_its_cells_are_free() -> None:
+    scheduler, runner = new_scheduler(2, 12, 12), FakeRunner(12, 12)
+    old, new = sequence([1] * 5), sequence([2] * 8)
+    scheduler.add(old)
+    step(scheduler, runner)
+    scheduler.add(new)
+    step(scheduler, runner)
+    assert list(scheduler.waiting) == [new]
+    scheduler.finish(old)
+    step(scheduler, runner)
+    assert scheduler.running == [new]
+
+
+def test_idle_slots_give_up_their_cells_before_a_sequence_is_preempted() -> None:
+    scheduler, runner = new_scheduler(2, 20, 20), FakeRunner(20, 20)
+    second = sequence([2] * 10)
+    leave(scheduler, runner, sequence([1] * 10))
+    scheduler.add(second)
+    step(scheduler, runner)
+    assert Cut(0, 0) in step(scheduler, runner).edits
+    assert second in scheduler.running
+
+
+def test_the_newest_sequence_waits_when_the_cells_run_out() -> None:
+    scheduler, runner = new_scheduler(2, 12, 12), FakeRunner(12, 12)
+    old, new = sequence([1] * 5), sequence([2] * 5)
+    scheduler.add(old)
+    scheduler.add(new)
+    while new in scheduler.running or not new.num_completion_tokens:
+        step(scheduler, runner)
+    step(scheduler, runner)
+    assert scheduler.running == [old], "there is still no room for the other"
+    assert list(scheduler.waiting) == [new]
+    scheduler.finish(old)
+    while new.num_completion_tokens < 5:
+        step(scheduler, runner)
+    assert new.tokens[5:] == undisturbed([2] * 5, 5)
+
+
+class Prophet:
+    """Guesses right, as many as it may."""
+
+    def propose(self, sequence: Sequence, most: int) -> tuple[int, ...]:
+        return tuple(undisturbed(sequence.tokens, min(most, 4)))
+
+
+def test_right_guesses_make_several_tokens_a_step() -> None:
+    scheduler, runner = new_scheduler(2, 64, 64, drafter=Prophet()), FakeRunner(64, 64)
+    lone = sequence([1])
+    scheduler.add(lone)
+    step(scheduler, runner)
+    step(scheduler, runner)
+    assert lone.tokens[1:] == undisturbed([1], 6)
+    assert lone.is_decoding
+
+
+def test_guesses_are_made_for_a_lone_sequence_that_wants_them() -> None:
+    scheduler, runner = new_scheduler(3, 64, 64, drafter=Prophet()), FakeRunner(64, 64)
+    plain = sequence([1], speculate=False)
+    scheduler.add(plain)
+    step(scheduler, runner)
+    assert step(scheduler, runner).num_tokens == 1
+    scheduler.add(sequence([2]))
+    step(scheduler, runner)
+    assert step(scheduler, runner).num_tokens == 2
+
+
+def test_guesses_take_no_more_cells_than_are_free() -> None:
+    scheduler, runner = new_scheduler(1, 8, 64, drafter=Prophet()), FakeRunner(8, 64)
+    lone = sequence([1] * 5)
+    scheduler.add(lone)
+    step(scheduler, runner)
+    assert step(scheduler, runner).num_tokens == 3
+    assert lone.tokens[5:] == undisturbed([1] * 5, 4)
+
+
+def test_a_finished_sequence_can_be_finished_again_without_harm() -> None:
+    scheduler = new_scheduler(1, 8, 8)
+    done = sequence([1])
+    scheduler.add(done)
+    scheduler.schedule()
+    scheduler.finish(done)
+    scheduler.finish(done)
+    assert not scheduler.has_work
+
+
+def test_a_sequence_longer_than_the_kv_cache_is_our_bug() -> None:
+    scheduler = new_scheduler(1, 8, 8)
+    with pytest.raises(AssertionError):
+        scheduler.add(sequence([1] * 9))

@@ -1,17 +1,16 @@
 from __future__ import annotations
 
-from localchat.types import Timings, Usage
 from tests.engine.fakes import sequence
 
 
 def test_counts_follow_from_the_tokens() -> None:
     seq = sequence([1, 2, 3])
     assert (seq.num_prompt_tokens, seq.num_completion_tokens) == (3, 0)
-    assert seq.num_remaining_tokens == 3
+    assert (seq.num_remaining_tokens, seq.num_reusable_tokens) == (3, 2)
     seq.tokens += [4, 5]
     seq.num_computed_tokens = 4
-    seq.num_cached_tokens = 2
-    assert seq.usage == Usage(prompt_tokens=3, cached_tokens=2, completion_tokens=2)
+    assert (seq.num_prompt_tokens, seq.num_completion_tokens) == (3, 2)
+    assert (seq.num_remaining_tokens, seq.num_reusable_tokens) == (1, 4)
 
 
 def test_it_decodes_when_one_sampled_token_is_left_to_compute() -> None:
@@ -23,11 +22,17 @@ def test_it_decodes_when_one_sampled_token_is_left_to_compute() -> None:
     assert seq.is_decoding
 
 
-def test_timings_split_its_life_into_queue_prefill_and_decode() -> None:
-    seq = sequence([1])
-    assert seq.timings == Timings(0, 0, 0)
-    seq.arrived, seq.started, seq.first_token, seq.last_token = 1.0, 3.0, 6.0, 10.0
-    assert seq.timings == Timings(queue=2, prefill=3, decode=4)
+def test_a_text_to_score_completes_nothing_and_reuses_its_prompt_but_the_last_token() -> None:
+    seq = sequence([1, 2, 3, 8], targets=(8, 9))
+    assert (seq.num_prompt_tokens, seq.num_completion_tokens) == (3, 0)
+    assert seq.num_reusable_tokens == 2
+    seq.num_computed_tokens = 3
+    assert not seq.is_decoding
+
+
+def test_priority_is_that_of_the_request() -> None:
+    assert sequence([1]).is_interactive
+    assert not sequence([1], priority="batch").is_interactive
 
 
 def test_two_sequences_with_the_same_tokens_are_not_the_same() -> None:

@@ -1,7 +1,10 @@
 from __future__ import annotations
 
+import dataclasses
 import json
-from typing import Any
+import math
+from types import NoneType, UnionType
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import pytest
 from hypothesis import given
@@ -11,44 +14,33 @@ from localchat import events
 from localchat.errors import EngineFailed
 from localchat.host import protocol
 from localchat.host.protocol import FrameReader, encode
-from localchat.types import GenerationRequest, Message, SamplingParams, Timings, Usage
+from localchat.types import GenerationRequest, SamplingParams
 
-text = st.text(st.characters())  # lone surrogates too: file names and arguments hold them
-count = st.integers(0, 2**32)
-seconds = st.floats(0, 1e6)
-event = st.one_of(
-    st.builds(events.PrefillProgress, text, count, count),
-    st.builds(events.TextDelta, text, text),
-    st.builds(
-        events.Finished,
-        text,
-        st.sampled_from(["stop", "length", "cancelled"]),
-        st.builds(Usage, count, count, count),
-        st.builds(Timings, seconds, seconds, seconds),
-        count,
-    ),
-    st.builds(events.Failed, text, text, text, st.none() | text),
-    st.builds(events.Rendered, text, text, count),
-)
-params = st.builds(
-    SamplingParams,
-    temperature=seconds,
-    seed=st.none() | count,
-    max_tokens=st.none() | count,
-    stop=st.lists(text, max_size=3).map(tuple),
-)
-messages = st.lists(
-    st.builds(Message, st.sampled_from(["system", "user", "assistant"]), text), max_size=3
-)
-request = st.builds(
-    GenerationRequest,
-    id=text,
-    messages=messages.map(tuple),
-    prompt=st.none() | text,
-    params=params,
-    reuse_cache=st.booleans(),
-    render_only=st.booleans(),
-)
+PLAIN: dict[Any, st.SearchStrategy[Any]] = {
+    str: st.text(st.characters()),  # lone surrogates too: file names and arguments hold them
+    int: st.integers(-1, 2**32),
+    float: st.floats(allow_nan=False),  # infinity too: a bias of -inf forbids a token
+    bool: st.booleans(),
+    NoneType: st.none(),
+}
+
+
+def anything(kind: Any) -> st.SearchStrategy[Any]:
+    """Values of a type of `localchat.types` or `localchat.events`, with all its fields."""
+    members = get_args(kind)
+    if dataclasses.is_dataclass(kind):
+        return st.builds(kind, **{n: anything(t) for n, t in get_type_hints(kind).items()})
+    if get_origin(kind) is Literal:
+        return st.sampled_from(members)
+    if get_origin(kind) is UnionType:
+        return st.one_of(map(anything, members))
+    if get_origin(kind) is tuple and members[-1] is Ellipsis:
+        return st.lists(anything(members[0]), max_size=3).map(tuple)
+    if get_origin(kind) is tuple:
+        return st.tuples(*map(anything, members))
+    return PLAIN[kind]
+
+
 LONG = "x" * protocol.MAX_FRAME
 
 
@@ -57,15 +49,31 @@ def over_the_wire(frame: protocol.Frame) -> protocol.Frame:
     return received
 
 
-@given(event)
+@given(anything(events.Event))
 def test_every_event_arrives_as_it_was_sent(sent: events.Event) -> None:
     assert protocol.parse_event(over_the_wire(protocol.event_frame(sent))) == sent
 
 
-@given(request)
+@given(anything(GenerationRequest))
 def test_every_request_arrives_as_it_was_sent(sent: GenerationRequest) -> None:
     received = over_the_wire(protocol.request_frame(sent))
     assert protocol.parse_request(received["request"]) == sent
+
+
+def test_a_bias_that_forbids_a_token_arrives() -> None:
+    params = SamplingParams(logit_bias=((7, -math.inf), ("7", 1)))
+    sent = protocol.request_frame(GenerationRequest("1", prompt="", params=params))
+    received = protocol.parse_request(over_the_wire(sent)["request"]).params.logit_bias
+    assert received == ((7, -math.inf), ("7", 1.0))
+    assert [type(value) for pair in received for value in pair] == [int, float, str, float]
+
+
+@pytest.mark.parametrize("bias", [[1], ["a", "b"], [1, None], 7, [[1], 2.0, 3]])
+def test_a_bias_that_is_none_is_refused(bias: Any) -> None:
+    fields = over_the_wire(protocol.request_frame(GenerationRequest("1", prompt="")))["request"]
+    fields["params"]["logit_bias"] = [bias]
+    with pytest.raises(EngineFailed, match="can't be understood"):
+        protocol.parse_request(fields)
 
 
 def test_every_kind_of_event_is_covered() -> None:
