@@ -101,6 +101,10 @@ def test_sizes(places: Paths, text: str, size: int) -> None:
         ("snapshot_budget", "much"),
         ("snapshot_budget", "-1"),
         ("snapshot_budget", "2 XB"),
+        ("reasoning", "perhaps"),
+        ("preset", "wild"),
+        ("frequency_penalty", "2.1"),
+        ("presence_penalty", "nan"),
         ("keep_alive", "soon"),
         ("keep_alive", "-2"),
         ("keep_alive", "inf"),
@@ -175,3 +179,14 @@ def test_numbers_and_words_in_the_file(places: Paths, file: Path) -> None:
     file.write_text('context = 4096\ngpu_layers = "auto"\nkv_type = "q8_0"')
     found = load(places)
     assert (found.context, found.gpu_layers, found.kv_type) == (4096, "auto", "q8_0")
+
+
+def test_a_bare_word_of_toml_is_no_word(places: Paths, file: Path) -> None:
+    """`reasoning = off` is what people write first; the sentence says that the file is wrong."""
+    for text in ("reasoning = off", "reasoning = false"):
+        file.write_text(text)
+        with pytest.raises(ConfigError):
+            load(places)
+    file.write_text("reasoning = 'off'\ndraft = 'small'\npreset = 'greedy'")
+    found = load(places)
+    assert (found.reasoning, found.draft, found.preset) == ("off", "small", "greedy")

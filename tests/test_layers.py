@@ -51,7 +51,12 @@ BELOW = {
     "session": {"client", "registry", "store", "host"},
 }
 FRONT_ENDS = {"cli", "tui", "batch"}
-ONLY_IN = {"llama_cpp": "llama", "textual": "tui", "huggingface_hub": "registry", "llguidance": "llama"}
+ONLY_IN = {
+    "llama_cpp": "llama",
+    "textual": "tui",
+    "huggingface_hub": "registry",
+    "llguidance": "llama",
+}
 THIRD_PARTY_IN_BASE = {"paths": {"platformdirs"}, "config": {"pydantic"}}
 
 

@@ -199,11 +199,22 @@ class ModelRunner:
                     self._compute(slot, tokens)
 
     def _compute(self, slot: int, tokens: list[int]) -> None:
-        """Prefills what a state was to bring back: llama.cpp did not take it."""
-        self._context.clear_abort()
-        for start in range(0, len(tokens), self._batch.capacity):
+        """Prefills what a state was to bring back: llama.cpp did not take it.
+
+        Whoever aborts meanwhile gets his way once it is done: a batch's edits are never half made.
+        """
+        start, was_aborted = 0, False
+        while start < len(tokens):
+            end = min(start + self._batch.capacity, len(tokens))
             self._batch.clear()
-            for position in range(start, min(start + self._batch.capacity, len(tokens))):
+            for position in range(start, end):
                 self._batch.add(tokens[position], position, slot, False)
-            if not self._context.decode(self._batch):
-                raise EngineFailed("The memory of an earlier conversation could not be restored.")
+            if self._context.decode(self._batch):
+                start = end
+                continue
+            was_aborted = True
+            self._context.clear_abort()
+            self._context.memory.clear(slot)  # not every memory can be cut back to `start`
+            start = 0
+        if was_aborted:
+            self._context.abort()

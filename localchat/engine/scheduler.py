@@ -64,7 +64,11 @@ class _Start:
 
 
 class Scheduler:
-    """`token_budget` counts the rows of one batch; `num_spare` slots are kept from batches."""
+    """`token_budget` counts the rows of one batch; `num_spare` slots are kept from batches.
+
+    `floor` tells to how many tokens a slot's memory can be cut back at least, which each step may
+    change; None: to any number.
+    """
 
     def __init__(
         self,
@@ -75,6 +79,7 @@ class Scheduler:
         num_spare: int = 0,
         states: States | None = None,
         drafter: Drafter | None = None,
+        floor: Callable[[int], int] | None = None,
     ) -> None:
         self.slots = slots
         self.cells = cells
@@ -85,6 +90,7 @@ class Scheduler:
         self._num_spare = num_spare
         self._states = states
         self._drafter = drafter
+        self._floor = floor
         self._earned = 0.0  # rows that batches may have beside interactive requests
 
     @property
@@ -103,6 +109,7 @@ class Scheduler:
     def schedule(self) -> ScheduledBatch:
         """The next batch; empty if there is nothing to do."""
         batch = ScheduledBatch()
+        self._learn_floors()
         self._admit(batch)  # first: a preempted sequence may come back with one token to decode
         turn = self._turn()
         self._decode(turn, batch)
@@ -161,16 +168,33 @@ class Scheduler:
         self.slots.give_back(
             sequence.slot,
             held,
-            wanted=request.reuse_cache,
+            wanted=request.reuse_cache and self._may_be_continued(sequence),
             conversation=request.conversation,
-            floor=sequence.floor if held else 0,
         )
         sequence.slot = None
+
+    def _may_be_continued(self, sequence: Sequence) -> bool:
+        """Whether to keep what a finished request leaves in its slot.
+
+        What requests of a batch have in common is in those that still run; the rest only makes
+        attention slower for all.
+        """
+        if sequence.is_interactive or sequence.request.conversation is not None:
+            return True
+        return all(other.is_interactive for other in self.running)
 
     def _queue(self, sequence: Sequence) -> deque[Sequence]:
         return self._interactive if sequence.is_interactive else self._batch
 
     # -- which sequences may run
+
+    def _learn_floors(self) -> None:
+        """What a sliding window has left is there until llama.cpp needs its cells for others."""
+        if self._floor is not None:
+            self.slots.learn_floors(self._floor)
+            for sequence in self.running:
+                assert sequence.slot is not None
+                sequence.floor = self._floor(sequence.slot)
 
     def _admit(self, batch: ScheduledBatch) -> None:
         num_slots = self.slots.num_idle
@@ -178,6 +202,8 @@ class Scheduler:
         for sequence in list(islice(self.waiting, num_slots)):
             if num_slots <= (0 if sequence.is_interactive else self._num_spare):
                 return
+            if self._floor and any(isinstance(edit, Restore) for edit in batch.edits):
+                return  # the state may take cells that other windows have left
             start = self._find_start(sequence)
             if not self._has_cells_for(sequence, start):
                 return
@@ -253,18 +279,14 @@ class Scheduler:
             if before.conversation is None or before.conversation != request.conversation:
                 self._save(before, batch)
             self._cut(place.slot, place.kept, batch)
-            self._begin(sequence, place.slot, place.kept, before.floor if place.kept else 0)
+            self._begin(sequence, place.slot, place.kept)
         else:
-            floor = self._floor_of(place.source) if start.is_shared else 0
             if not start.is_shared:
-                floor = self.slots.copied_from(place.source)
+                self.slots.copied_from(place.source)
             self._drop(self.slots.take(place.slot), batch)
             self.cells.copy(place.source, place.slot, place.kept)
             batch.edits.append(Copy(place.source, place.slot, place.kept))
-            self._begin(sequence, place.slot, place.kept, floor)
-
-    def _floor_of(self, slot: int) -> int:
-        return next(running.floor for running in self.running if running.slot == slot)
+            self._begin(sequence, place.slot, place.kept)
 
     def _restore(self, sequence: Sequence, saved: Saved, batch: ScheduledBatch) -> None:
         """Into the idle slot missed least; then what does not begin the prompt is cut off."""
@@ -276,10 +298,11 @@ class Scheduler:
         self.cells.append(slot, len(saved.tokens))
         batch.edits.append(Restore(slot, saved.tokens, saved.state))
         self._cut(slot, saved.kept, batch)
-        self._begin(sequence, slot, saved.kept, saved.floor)
+        self._begin(sequence, slot, saved.kept)
 
-    def _begin(self, sequence: Sequence, slot: int, kept: int, floor: int) -> None:
-        sequence.slot, sequence.floor = slot, floor
+    def _begin(self, sequence: Sequence, slot: int, kept: int) -> None:
+        sequence.slot = slot
+        sequence.floor = kept if self._floor else 0  # it is not there yet to be asked about
         sequence.num_computed_tokens = kept
         if sequence.num_completion_tokens == 0:
             sequence.num_cached_tokens = kept

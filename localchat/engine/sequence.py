@@ -35,7 +35,7 @@ class Sequence:
     """Tokens whose keys and values are in the KV cache."""
     slot: int | None = None
     floor: int = 0
-    """To fewer tokens than these its memory can't be cut back: they came out of a saved state."""
+    """To fewer tokens than these its memory can't be cut back, nor can fewer be copied."""
     started: float = 0.0
     first_token: float = 0.0
     last_token: float = 0.0

@@ -6,6 +6,7 @@ knows llama.cpp: a slot is a number and a list of tokens.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from localchat.engine.cells import CellLedger
@@ -27,7 +28,7 @@ class Slot:
     conversation: str | None = None
     """Whose turn the slot ran last."""
     floor: int = 0
-    """To fewer tokens than these its memory can't be cut back."""
+    """To fewer tokens than these its memory can't be cut back, nor can fewer be copied."""
     is_saved: bool = False
     num_uses: int = 0
     """How many prompts got a copy of the slot's beginning since it became idle."""
@@ -114,7 +115,6 @@ class SlotTable:
         *,
         wanted: bool = True,
         conversation: str | None = None,
-        floor: int = 0,
     ) -> None:
         """The slot is idle again; its memory holds `tokens`, which later prompts may continue.
 
@@ -125,19 +125,20 @@ class SlotTable:
         self._clock += 1
         slot.in_use, slot.tokens, slot.last_used = False, tokens, self._clock
         slot.is_wanted = wanted or not tokens
-        slot.conversation, slot.floor = conversation, floor
+        slot.conversation = conversation
         self._num_idle_cells = None
 
-    def copied_from(self, index: int) -> int:
-        """A prompt got a copy of the idle slot's beginning: it is worth keeping.
-
-        Returns the slot's floor, which is the copy's too.
-        """
+    def copied_from(self, index: int) -> None:
+        """A prompt got a copy of the idle slot's beginning: it is worth keeping."""
         slot = self._slots[index]
         self._clock += 1
         slot.last_used = self._clock
         slot.num_uses += 1
-        return slot.floor
+
+    def learn_floors(self, floor: Callable[[int], int]) -> None:
+        """Sets the floor of each idle slot to `floor(index)`."""
+        for slot in self._holding():
+            slot.floor = floor(slot.index)
 
     def evict(self) -> Slot | None:
         """Empties an idle slot: an unwanted one, else the one unused for longest.

@@ -92,7 +92,7 @@ class Speculation:
         if record is None:
             record = self._records[sequence] = _Record()
         length = len(sequence.tokens)
-        if record.num_guessed:
+        if record.num_guessed and length > record.num_tokens:  # else the step was aborted
             self._learn(record, length)
         record.num_guessed = 0
         limit = sequence.request.params.max_tokens
@@ -114,8 +114,9 @@ class Speculation:
             record.length = min(2 * record.length, _MOST)
         else:
             record.length = max(2, record.length // 2)
-        if record.right >= self._row_cost():
+        if record.right > _HOPE:
             record.rest = _REST
+        if record.right >= self._row_cost():
             return
         record.not_before = length + record.rest
         record.rest = min(2 * record.rest, _MOST_REST)

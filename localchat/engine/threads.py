@@ -14,6 +14,7 @@ from collections.abc import Callable
 from math import floor
 from pathlib import Path
 from statistics import fmean as mean
+from statistics import median
 from typing import Protocol
 
 _SMT = Path("/sys/devices/system/cpu/smt/active")
@@ -42,6 +43,12 @@ _WINS = 0.95  # a trial wins if it took this part of the time or less
 # Seconds until the next trial; after each that fails, twice as long, where the system tells what
 # else it does. Where it does not, trials are all there is to follow a change.
 _PATIENCE, _MOST_PATIENCE = 1.5, 60.0
+
+# So many times what a trial in vain has cost passes before the next.
+_WORTH = 15.0
+
+# When so many steps in a row are so many times slower or faster than usual, something has changed.
+_CHANGED_STEPS, _CHANGED = 3, 1.5
 
 
 def default_threads() -> int:
@@ -122,7 +129,9 @@ class Tuner:
         self._usual: deque[float] = deque(maxlen=4 * trial_steps)
         self._tried: list[float] = []
         self._candidate: int | None = None
+        self._began = 0.0
         self._direction = -1
+        self._is_stuck = False
         self._patience = _PATIENCE
         self._not_before = 0.0
 
@@ -131,40 +140,66 @@ class Tuner:
         if ceiling < self.best:
             self._candidate = None
             self._tried.clear()
+            self._usual.clear()  # the last steps may have been slow because of the others
             return ceiling
         if self._candidate is None and now >= self._not_before and self._is_sure:
-            self._candidate = self._neighbour(ceiling)
+            self._candidate, self._began = self._neighbour(ceiling), now
         return self._candidate or self.best
 
     def record(self, threads: int, seconds: float, now: float, *, is_blind: bool) -> None:
         """A step took `seconds` per unit of work on `threads` threads."""
         if threads == self.best:
             self._usual.append(seconds)
+            self._notice_change()
         elif threads == self._candidate:
             self._tried.append(seconds)
-            if len(self._tried) == self._trial_steps:
+            if len(self._tried) == self._trial_steps or self._is_lost:
                 self._judge(now, is_blind=is_blind)
 
     @property
     def _is_sure(self) -> bool:
         return len(self._usual) >= self._trial_steps
 
+    @property
+    def _is_lost(self) -> bool:
+        """Whether the trial can't be won any more."""
+        return sum(self._tried) > self._trial_steps * _WINS * mean(self._usual)
+
+    def _notice_change(self) -> None:
+        """Forgets what was usual when steps suddenly take another time."""
+        steps = list(self._usual)
+        before, latest = steps[:-_CHANGED_STEPS], steps[-_CHANGED_STEPS:]
+        if not before:
+            return
+        is_slower = min(latest) > _CHANGED * median(before)
+        if is_slower or _CHANGED * max(latest) < median(before):
+            self._usual = deque(latest, maxlen=self._usual.maxlen)
+            self._patience, self._not_before = _PATIENCE, 0.0
+            self._is_stuck = is_slower
+
     def _judge(self, now: float, *, is_blind: bool) -> None:
         assert self._candidate is not None
-        if mean(self._tried) <= _WINS * mean(self._usual):
+        if not self._is_lost:
             self.best = self._candidate
             self._usual = deque(self._tried, maxlen=self._usual.maxlen)
             self._patience = _PATIENCE
         else:
             self._direction = -self._direction
-            self._not_before = now + self._patience
+            lost = (now - self._began) * (1 - mean(self._usual) / mean(self._tried))
+            self._not_before = now + max(self._patience, _WORTH * lost)
             if not is_blind:
                 self._patience = min(2 * self._patience, _MOST_PATIENCE)
         self._candidate = None
         self._tried.clear()
 
     def _neighbour(self, ceiling: int) -> int | None:
-        """The next count in the direction of the last success, or the other way at an end."""
+        """The next count in the direction of the last success, or the other way at an end.
+
+        When steps are slower than before, a single thread: it waits for none.
+        """
+        if self._is_stuck and self.best > 1:
+            self._is_stuck, self._direction = False, 1
+            return 1
         for direction in (self._direction, -self._direction):
             count = self.best + direction * max(1, self.best // 8)
             if 1 <= count <= min(self._most, ceiling):
@@ -237,6 +272,6 @@ class Governor:
             return
         room = self._meter.cores - others if self._meter else 0.0
         if room < self._ceiling - _TAKEN:
-            self._ceiling = max(1, floor(room + 1 - _TAKEN))
+            self._ceiling = max(1, floor(room + _TAKEN))
         elif room >= self._ceiling + 1 - _GIVEN_BACK:
             self._ceiling = min(self._most, floor(room + _GIVEN_BACK))

@@ -12,6 +12,7 @@ import json
 import os
 import platform
 import shlex
+import signal
 import statistics
 import subprocess
 import sys
@@ -69,6 +70,8 @@ def prepare(arguments: argparse.Namespace) -> Iterator[Setup]:
         model = _find_model(arguments.model)
     except LocalchatError as error:
         sys.exit(f"Error: {error}" + (f"\nTry: {error.hint}" if error.hint else ""))
+    # What was started ends with the script, also where `timeout` ends it.
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     with tempfile.TemporaryDirectory(prefix="localchat-bench-") as home, _environment(home):
         places = paths.find()
         if not arguments.model:

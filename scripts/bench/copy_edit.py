@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import difflib
+import statistics
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -25,6 +27,7 @@ The same text with the typos fixed:
 
 {beginning}"""
 _BEGINNING = 8  # words
+_MOST = 0.5  # the part of a text that a reply must repeat to count
 
 
 def main() -> None:
@@ -32,31 +35,46 @@ def main() -> None:
     texts = [text.strip() for text in _TEXTS.read_text(encoding="utf-8").split("---")]
     with prepare(arguments) as setup, engine(setup) as client:
         report = Report("copy_edit", setup)
-        replies: dict[bool, list[Reply]] = {}
+        replies: list[dict[bool, Reply]] = [{} for _ in texts]
 
-        def measure(*, speculate: bool) -> Callable[[], float]:
+        def measure(number: int, *, speculate: bool) -> Callable[[], float]:
             def speed() -> float:
-                found = [ask(client, _request(text, speculate=speculate)) for text in texts]
-                replies[speculate] = found
-                seconds = sum(reply.ended - reply.first for reply in found)
-                return sum(reply.num_tokens - 1 for reply in found) / seconds
+                reply = ask(client, _request(texts[number], speculate=speculate))
+                replies[number][speculate] = reply
+                return reply.decode_speed
 
             return speed
 
-        measures = {"guessing": measure(speculate=True), "plain": measure(speculate=False)}
+        measures = {
+            _label(number, speculate): measure(number, speculate=speculate)
+            for number in range(len(texts))
+            for speculate in (True, False)
+        }
         values = alternate(setup.rounds, measures, "tokens/s")
-        medians = [report.add_rounds(name, values[name], "tokens/s").median for name in values]
-        for number, (text, reply, plain) in enumerate(
-            zip(texts, replies[True], replies[False], strict=True), 1
-        ):
-            ratio = reply.decode_speed / plain.decode_speed
-            report.add_value(f"text {number}, ratio in the last round", ratio, "")
-            report.add_value(f"text {number}, part repeated", _repeated(text, reply.text), "")
-            report.add_value(f"text {number}, same either way", reply.text == plain.text, "")
+        medians = {
+            name: report.add_rounds(name, values[name], "tokens/s").median for name in values
+        }
+        copied, looped = [], []
+        for number, text in enumerate(texts):
+            guessed, plain = replies[number][True].text, replies[number][False].text
+            ratio = medians[_label(number, True)] / medians[_label(number, False)]
+            repeated = min(_repeated(text, guessed), _repeated(text, plain))
+            report.add_value(f"text {number + 1}, ratio", ratio, "")
+            report.add_value(f"text {number + 1}, part repeated", repeated, "")
+            report.add_value(f"text {number + 1}, same either way", guessed == plain, "")
+            is_copy = repeated > _MOST and guessed == plain
+            (copied if is_copy else other).append(ratio)
+        report.add_value("texts that were not copied, and do not count", len(other), "")
+        if not copied:
+            sys.exit("Error: this model copied none of the texts, so nothing was measured.")
         report.add_value("tokens a step", _tokens_per_step(setup, texts), "")
-        ratio = medians[0] / medians[1]
+        ratio = statistics.median(copied)
         report.add_goal("ratio", ratio, f"at least {_GOAL}", met=ratio >= _GOAL)
         report.save()
+
+
+def _label(number: int, speculate: bool) -> str:
+    return f"text {number + 1}, {'guessing' if speculate else 'plain'}"
 
 
 def _request(text: str, *, speculate: bool, tokens: int = _TOKENS) -> GenerationRequest:
@@ -71,10 +89,11 @@ def _request(text: str, *, speculate: bool, tokens: int = _TOKENS) -> Generation
 
 
 def _repeated(text: str, reply: str) -> float:
-    """The part of the reply's words that stand in the text, in the same order."""
-    words = reply.split()
-    matcher = difflib.SequenceMatcher(None, text.split(), words, autojunk=False)
-    return sum(block.size for block in matcher.get_matching_blocks()) / max(1, len(words))
+    """The words that stand in both in the same order, as a part of those of the longer one."""
+    expected, words = text.split()[_BEGINNING:], reply.split()
+    matcher = difflib.SequenceMatcher(None, expected, words, autojunk=False)
+    same = sum(block.size for block in matcher.get_matching_blocks())
+    return same / max(len(expected), len(words))
 
 
 def _tokens_per_step(setup: Setup, texts: list[str]) -> float:

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from localchat import __version__
+from localchat.cli.commands import group
 from localchat.client.engines import running
 from localchat.config import Settings
 from localchat.host.endpoint import Endpoint
@@ -110,7 +111,8 @@ class TestConfig:
 
 def test_help_and_version(localchat: CommandRunner) -> None:
     assert localchat("--version").stdout == f"localchat {__version__}\n"
-    for arguments in ((), *((name,) for name in group.commands)):
+    commands = group.list_commands(None)  # type: ignore[arg-type]
+    for arguments in ((), *((name,) for name in commands)):
         done = localchat(*arguments, "--help")
         assert done.returncode == 0
         assert done.stdout.startswith("Usage: localchat")

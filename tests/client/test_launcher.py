@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from localchat import __version__
+from localchat import __version__, paths
 from localchat.client.engines import running
 from localchat.client.launcher import open_engine
 from localchat.client.socket_client import SocketClient
@@ -327,11 +327,15 @@ def test_the_engine_opens_no_network_socket(tiny: Tiny, monkeypatch: pytest.Monk
 
 def test_the_spec_of_an_engine_is_plain_json(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
     """It is visible in the process list: no prompt and no secret may ever be part of it."""
-    client = open_model(tiny())
+    client = open_model(tiny(), draft=str(tiny(seed=1)), snapshot_budget=10**6)
     command = Path(f"/proc/{client.info.pid}/cmdline").read_bytes().split(b"\0")
     spec = json.loads(command[-2])
     fields = {"runtime", "key", "model", "options", "keep_alive", "ready_fd", "snapshots"}
     assert set(spec) == fields
+    assert spec["snapshots"] == str(paths.find().snapshots)
+    assert LoadOptions(**spec["options"]) == LoadOptions(
+        parallel=4, threads=1, draft=str(tiny(seed=1)), snapshot_budget=10**6
+    )
 
 
 # An engine finds room for a long context only while no other engine's socket is there.

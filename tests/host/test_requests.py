@@ -28,7 +28,7 @@ from localchat.events import (
 )
 from localchat.paths import Paths
 from localchat.types import GenerationRequest, Message, SamplingParams
-from tests.client import open_model, reply, request
+from tests.client import open_model, patch_engines, reply, request
 from tests.conftest import wait_until
 
 Tiny = Callable[..., Path]
@@ -45,8 +45,11 @@ def model(tiny: Tiny) -> Path:
 
 
 @pytest.fixture
-def client(model: Path) -> Iterator[SocketClient]:
+def client(model: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[SocketClient]:
+    """Of an engine that looks for work only when it is told that there is some."""
+    patch_engines(monkeypatch, "from localchat.host import worker; worker._QUIET = 1000.0")
     client = open_model(model)
+    client._socket.settimeout(20)
     yield client
     client.close()
 
@@ -97,12 +100,13 @@ class TestTooLong:
         assert text(events)
 
     def test_a_summary_may_be_made_in_parts(self, client: SocketClient) -> None:
-        """What has to go is itself longer than the context."""
+        """What has to go is itself longer than the context, several times."""
         last = Message("user", " the" * 500)
-        first, *_, end = ask(client, conversation(*LONG[:-1], last, overflow="summarise"))
+        asked = conversation(LONG[0], *(TURN * 12), last, overflow="summarise")
+        first, *_, end = ask(client, asked)
         assert isinstance(first, Trimmed)
         assert first.summary
-        assert first.dropped == tuple(range(1, 13))
+        assert first.dropped == tuple(range(1, 25))
         assert isinstance(end, Finished)
 
     @pytest.mark.parametrize("policy", ["drop", "summarise"])

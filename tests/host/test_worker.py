@@ -7,20 +7,25 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from localchat.client.engines import running
 from localchat.client.socket_client import SocketClient
+from localchat.engine.load import LoadedEngine
 from localchat.errors import EngineDied
 from localchat.events import Finished, TextDelta
+from localchat.host import worker
+from localchat.host.worker import Worker
 from localchat.paths import Paths
 from localchat.snapshot_files import Entry, entries, load_head, unpack
-from localchat.types import GenerationRequest, SamplingParams
+from localchat.types import GenerationRequest, LoadOptions, ModelRef, SamplingParams
 from tests.client import has_ended, open_model, patch_engines
 from tests.conftest import wait_until
 
@@ -142,6 +147,38 @@ def test_a_prefill_is_interrupted_and_its_done_part_saved(model: Path, places: P
     assert 256 <= held(entry) < 18 * TOKENS
 
 
+class StuckEngine:
+    """In a step that ends only when it is interrupted."""
+
+    has_work = True
+
+    def __init__(self) -> None:
+        self.steps = threading.Event()
+        self.interrupted = threading.Event()
+        self.closed = False
+
+    def step(self) -> list[object]:
+        self.steps.set()
+        self.interrupted.wait()
+        return []
+
+    def interrupt(self) -> None:
+        self.interrupted.set()
+
+    def close(self, _: float) -> None:
+        self.closed = True
+
+
+def test_a_step_in_flight_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    engine: Any = StuckEngine()
+    monkeypatch.setattr(worker, "load", lambda *_: LoadedEngine(engine, True, 0.0))
+    stuck = Worker(ModelRef("", ""), LoadOptions(), Path(), lambda _: None, lambda: None)
+    stuck.start()
+    assert engine.steps.wait(10)
+    stuck.leave(2.0)
+    assert engine.closed
+
+
 @pytest.mark.usefixtures("waits")
 @pytest.mark.parametrize(
     "request_",
@@ -215,7 +252,7 @@ def test_a_disk_that_hangs_does_not_keep_the_engine(
 
 def test_clients_that_do_not_read_do_not_keep_the_engine(model: Path, places: Paths) -> None:
     """Each gets a moment to read the last frames, but all get the same one."""
-    deaf = [open_model(model) for _ in range(6)]
+    deaf = [open_model(model) for _ in range(12)]  # a second for each would be too long
     for client in deaf:
         for _ in range(3000):
             client.send({"op": "status"})
