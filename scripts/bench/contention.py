@@ -25,6 +25,7 @@ _OF_BEST_GOAL = 0.9
 _IDLE_GOAL, _TAKEN_GOAL = 0.97, 2.5
 _FOLLOW_GOAL = 2.0  # s
 _ADAPTIVE, _PEER = "adaptive", "llama-bench"
+_ALL_TAKEN = "all cores taken"
 
 # Up to here each count of threads is tried, beyond only some.
 _MOST_FIXED = 8
@@ -38,16 +39,14 @@ def main() -> None:
     with prepare(arguments) as setup, hogs() as others, _engines(setup) as clients:
         report = Report("contention", setup)
         cores = _cores()
-        states = {"idle": 0, "one core taken": 1} | (
-            {"all cores taken": cores} if cores > 1 else {}
-        )
+        states = {"idle": 0, "one core taken": 1} | ({_ALL_TAKEN: cores} if cores > 1 else {})
         best = {}
         for state, count in states.items():
             others.become(count)
             decode = _measure_decode(report, setup, clients, state)
             best[state] = _compare(report, f"{state}, decode", decode)
             _compare(report, f"{state}, prefill", _measure_prefill(report, setup, clients, state))
-            if count < 2:
+            if _PEER in decode:
                 goal = _TAKEN_GOAL if count else _IDLE_GOAL
                 ratio = decode[_ADAPTIVE] / decode[_PEER]
                 name = f"{state}, decode against llama-bench"
@@ -91,7 +90,10 @@ def _measure_decode(
         return lambda: _decode(setup, client, _LEAD + _DECODED)
 
     measures = {name: decode(client) for name, client in clients.items()}
-    measures[_PEER] = lambda: llama_bench(setup, "-p", "0", "-n", str(_DECODED), own_threads=True)
+    if state != _ALL_TAKEN:
+        # There it takes a second a token at times, and nothing is compared with it.
+        options = ("-p", "0", "-n", str(_DECODED))
+        measures[_PEER] = lambda: llama_bench(setup, *options, own_threads=True)
     return _rounds(report, setup, measures, f"{state}, decode")
 
 
@@ -104,7 +106,9 @@ def _measure_prefill(
         return lambda: _prefill(setup, client, next(prompts))
 
     measures = {name: prefill(client) for name, client in clients.items()}
-    measures[_PEER] = lambda: llama_bench(setup, "-p", str(_PREFILLED), "-n", "0", own_threads=True)
+    if state != _ALL_TAKEN:
+        options = ("-p", str(_PREFILLED), "-n", "0")
+        measures[_PEER] = lambda: llama_bench(setup, *options, own_threads=True)
     return _rounds(report, setup, measures, f"{state}, prefill")
 
 

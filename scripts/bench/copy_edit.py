@@ -54,7 +54,8 @@ def main() -> None:
         medians = {
             name: report.add_rounds(name, values[name], "tokens/s").median for name in values
         }
-        copied, looped = [], []
+        copied: list[float] = []
+        other: list[float] = []
         for number, text in enumerate(texts):
             guessed, plain = replies[number][True].text, replies[number][False].text
             ratio = medians[_label(number, True)] / medians[_label(number, False)]

@@ -33,7 +33,7 @@ def finished(*choices: Choice) -> Finished:
     return Finished("", "stop", Usage(1, 0, 2), Timings(0.0, 0.0, 0.0), 7, choices)
 
 
-TWO = [
+TWO: list[str | Event] = [
     TextDelta("", "b", 1),
     TextDelta("", "a1", 0),
     TextDelta("", "a2\n", 0),
@@ -207,7 +207,7 @@ class TestSeveralAnswers:
         self, answer: Answer, capsys: pytest.CaptureFixture[str]
     ) -> None:
         ends = [Choice("stop", 1, seed) for seed in range(3)]
-        silent = [TextDelta("", "a", 1), finished(*ends)]
+        silent: list[str | Event] = [TextDelta("", "a", 1), finished(*ends)]
         assert answer(ScriptedClient(silent, silent), "-n", "3", "--json") == 0
         found = json.loads(capsys.readouterr().out)
         assert [choice["text"] for choice in found["choices"]] == ["", "a", ""]

@@ -302,7 +302,7 @@ class Simulation:
 @given(scenarios())
 def test_every_request_ends_once_with_the_tokens_it_would_get_alone(scenario: Scenario) -> None:
     simulation = Simulation(scenario)
-    with patch.multiple(policy, **SMALL):
+    with patch.multiple(policy, **SMALL):  # type: ignore[call-overload]
         simulation.run()
     for seq, job in simulation.jobs.items():
         assert simulation.ended[seq] == 1

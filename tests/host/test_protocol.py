@@ -25,15 +25,15 @@ PLAIN: dict[Any, st.SearchStrategy[Any]] = {
 }
 
 
-def anything(kind: Any) -> st.SearchStrategy[Any]:
+def anything(kind: Any) -> Any:
     """Values of a type of `localchat.types` or `localchat.events`, with all its fields."""
     members = get_args(kind)
-    if dataclasses.is_dataclass(kind):
+    if isinstance(kind, type) and dataclasses.is_dataclass(kind):
         return st.builds(kind, **{n: anything(t) for n, t in get_type_hints(kind).items()})
     if get_origin(kind) is Literal:
         return st.sampled_from(members)
     if get_origin(kind) is UnionType:
-        return st.one_of(map(anything, members))
+        return st.one_of([anything(member) for member in members])
     if get_origin(kind) is tuple and members[-1] is Ellipsis:
         return st.lists(anything(members[0]), max_size=3).map(tuple)
     if get_origin(kind) is tuple:
