@@ -19,7 +19,7 @@ from localchat.engine.scheduled import Aborted, Chunk, Output, ScheduledBatch, S
 from localchat.engine.scheduler import WORTH_SAVING, Scheduler
 from localchat.engine.sequence import Sequence
 from localchat.errors import LocalchatError
-from localchat.events import Event, Failed, Finished, PrefillProgress, Rendered
+from localchat.events import Event, Failed, Finished, PrefillProgress, Rendered, Trimmed
 from localchat.types import FinishReason, GenerationRequest, Timings, Usage
 
 # Rows of a batch from which a step is stopped for an interactive request: shorter ones are soon
@@ -121,23 +121,31 @@ class Engine:
         if request.render_only:
             prompt = self._intake.prompts.build(request)
             return Rendered(request.id, prompt.text, len(prompt.tokens))
-        self._take(request)
+        self._enter(self._intake.accept(request))
         return None
 
     def resume(self, report: Summarised) -> Failed | None:
         """Goes on with a request of which a summary was to be made first."""
-        long = self._summaries.pop(report.request_id, None)
+        long = self._summaries.get(report.request_id)
         if long is None:
             return None
+        trimmed: Trimmed | None = None
         try:
             if long.rest:
-                self._ask_for_summary(long)
+                request, long = self._intake.summary_request(long, report.request_id)
             else:
                 request, trimmed = self._intake.with_summary(long)
-                self._outbox.append(trimmed)
-                self._take(request)
+            group = self._intake.accept(request)
         except LocalchatError as error:
+            self._summaries.pop(report.request_id, None)
             return _failed(long.request.id, error)
+        if self._summaries.pop(report.request_id, None) is None:
+            return None  # cancelled while the prompt was made
+        if trimmed is None:
+            self._summaries[report.request_id] = long
+        else:
+            self._outbox.append(trimmed)
+        self._enter(group)
         return None
 
     def cancel(self, request_id: str) -> None:
@@ -216,12 +224,11 @@ class Engine:
         if self._snapshots is not None:
             self._snapshots.drain(timeout_seconds)
 
-    def _take(self, request: GenerationRequest) -> None:
-        group = self._intake.accept(request)
+    def _enter(self, group: Group) -> None:
         self._inbox.append(group)
         in_flight = self._in_flight
         if (
-            request.priority == "interactive"
+            group.request.priority == "interactive"
             and self._scheduler.slots.can_cut
             and sum(chunk.num_rows for chunk in in_flight) >= _LONG_STEP
             and not any(chunk.sequence.is_interactive for chunk in in_flight)
@@ -231,8 +238,9 @@ class Engine:
     def _ask_for_summary(self, long: TooLong) -> None:
         request_id = _summary_id(long.request.id)
         asked, rest = self._intake.summary_request(long, request_id)
-        self._summaries[request_id] = replace(rest, summary="")
-        self._take(asked)
+        group = self._intake.accept(asked)
+        self._summaries[request_id] = rest
+        self._enter(group)
 
     def _run(self, batch: ScheduledBatch) -> list[Output]:
         now = time.monotonic()

@@ -126,13 +126,20 @@ class Intake:
         return asked, replace(long, rest=step.rest)
 
     def with_summary(self, long: TooLong) -> tuple[GenerationRequest, Trimmed]:
-        """The request with the summary in place of what it stands for."""
-        assert long.summary is not None
-        request = long.request
-        messages = overflow.with_summary(request.messages, long.dropped, long.summary)
+        """The request with the summary in place of what it stands for.
+
+        A text may have more tokens than were sampled to make it: then the summary loses its end.
+        """
+        request, summary = long.request, long.summary or ""
+        limit = self._context - overflow.reply_room(self._context, request.params.max_tokens)
+        count = self._count(request)
+        messages = overflow.with_summary(request.messages, long.dropped, summary)
+        while summary and count(messages) > limit:
+            summary = summary[: len(summary) * 3 // 4]
+            messages = overflow.with_summary(request.messages, long.dropped, summary)
         return (
             replace(request, messages=messages, overflow="refuse"),
-            Trimmed(request.id, long.dropped, long.summary),
+            Trimmed(request.id, long.dropped, summary),
         )
 
     def _count(self, request: GenerationRequest) -> overflow.Count:

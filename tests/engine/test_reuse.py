@@ -433,6 +433,7 @@ def test_an_hour_in_a_small_context(case: Case, samples: Samples) -> None:
     small = new_case(case.name, case.path, replace(OPTIONS, context=512, parallel=3))
     small.sampled = samples
     runner = small.engine._runner
+    assert isinstance(runner, ModelRunner)
     clear = runner.clear_abort
     runner.clear_abort = lambda: runner.abort() if chance.random() < 0.1 else clear()  # type: ignore[method-assign]
     prompts = [digits(("hour", number), 90) for number in range(3)]
@@ -455,6 +456,10 @@ def test_an_hour_in_a_small_context(case: Case, samples: Samples) -> None:
     ends = [event.request_id for event in small.events if isinstance(event, Finished)]
     assert sorted(ends, key=int) == [f"{number}" for number in range(40)]
     small.check()
+    assert small.engine.num_requests == 0
+    assert not small.engine._completions
+    assert not runner._samplers
+    assert small.engine._scheduler.slots.num_idle == 5
 
 
 def test_the_comparison_finds_a_single_wrong_token(

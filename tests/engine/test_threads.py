@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import os
 import random
+import time
 from pathlib import Path
 
 import pytest
@@ -118,6 +120,22 @@ def test_prefill_and_decode_have_counts_of_their_own() -> None:
     assert governor.choose(1) == 1
 
 
+@pytest.mark.parametrize(("taken", "expected"), [(0.3, 2), (0.4, 1), (0.6, 1), (1.8, 1)])
+def test_a_core_of_which_others_take_more_than_a_third_gets_no_thread(
+    taken: float, expected: int
+) -> None:
+    class Meter:
+        cores = 2
+
+        def others(self) -> float:
+            return taken
+
+    machine = Machine(2, 0.01)
+    governor = Governor(2, meter=Meter(), clock=machine.clock)
+    machine.now = 1.0
+    assert governor.choose(1) == expected
+
+
 def test_a_pinned_count_is_never_changed() -> None:
     machine = Machine(4, 0.01)
     machine.spinning = 4
@@ -156,9 +174,9 @@ class FakeStat:
         self.now = self.used = 0.0
         monkeypatch.setattr(threads, "_STAT", path)
         monkeypatch.setattr(threads, "_own_cpus", lambda: {0, 1})
-        monkeypatch.setattr(threads.time, "monotonic", lambda: self.now)
-        monkeypatch.setattr(threads.time, "process_time", lambda: self.used)
-        monkeypatch.setattr(threads.os, "sysconf", lambda name: 100)
+        monkeypatch.setattr(time, "monotonic", lambda: self.now)
+        monkeypatch.setattr(time, "process_time", lambda: self.used)
+        monkeypatch.setattr(os, "sysconf", lambda name: 100)
         self.idle = [0, 0]
         self.write()
 

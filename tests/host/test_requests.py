@@ -101,12 +101,13 @@ class TestTooLong:
 
     def test_a_summary_may_be_made_in_parts(self, client: SocketClient) -> None:
         """What has to go is itself longer than the context, several times."""
-        last = Message("user", " the" * 500)
-        asked = conversation(LONG[0], *(TURN * 12), last, overflow="summarise")
+        turn = (Message("user", " hello the" * 100), Message("assistant", " the" * 100))
+        last = Message("user", " the" * 400)  # with room for a summary of odd bytes, but no turn
+        asked = conversation(LONG[0], *(turn * 6), last, overflow="summarise")
         first, *_, end = ask(client, asked)
         assert isinstance(first, Trimmed)
         assert first.summary
-        assert first.dropped == tuple(range(1, 25))
+        assert first.dropped == tuple(range(1, 13))
         assert isinstance(end, Finished)
 
     @pytest.mark.parametrize("policy", ["drop", "summarise"])
