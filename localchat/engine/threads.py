@@ -243,6 +243,9 @@ class Governor:
         now = self._clock()
         if now - self._looked >= _LOOK:
             self._look(now)
+        if rows > _MOST_DECODE_ROWS and not self._is_blind:
+            # It scales with every core that is free, and a step is too long for trials in vain.
+            return self._ceiling
         return self._tuner(rows).choose(self._ceiling, now)
 
     def record(self, rows: int, threads: int, seconds: float) -> None:

@@ -125,7 +125,9 @@ class FakeMemory:
     def restore(self, slot: int, state: State) -> None:
         assert self.length(slot) == 0, "a state is restored into an empty slot"
         self.append(slot, json.loads(bytes(state)))
-        self._floors[slot] = self.length(slot) if self.has_window else 0
+        if self.has_window:  # it takes the cells that all other windows have left
+            for held in self.slots:
+                self.lose(held, self.length(held))
 
 
 class FakeRunner:

@@ -166,9 +166,10 @@ MODELS = [
 
 
 @pytest.fixture(scope="module", params=MODELS)
-def loaded(request: pytest.FixtureRequest, tiny: Callable[..., Path], starter: Path) -> Case:
-    path = starter if request.param == "starter" else tiny(request.param, context_length=1024)
-    return new_case(request.param, path)
+def loaded(request: pytest.FixtureRequest, tiny: Callable[..., Path]) -> Case:
+    if request.param == "starter":
+        return new_case("starter", request.getfixturevalue("starter"))
+    return new_case(request.param, tiny(request.param, context_length=1024))
 
 
 @pytest.fixture

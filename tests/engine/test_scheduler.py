@@ -298,7 +298,7 @@ class Simulation:
             assert all(seq.is_interactive for seq in rows), "an interactive prompt runs alone"
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(scenarios())
 def test_every_request_ends_once_with_the_tokens_it_would_get_alone(scenario: Scenario) -> None:
     simulation = Simulation(scenario)
@@ -631,6 +631,50 @@ def test_a_restored_window_is_not_cut_but_left_to_those_that_go_on_from_it() -> 
     longer = sequence([1] * 100 + [2] * 3 + [4])
     leave(scheduler, runner, longer)
     assert longer.num_cached_tokens == 103
+
+
+def windowed(saved: list[list[int]]) -> tuple[Scheduler, FakeRunner]:
+    """A model with sliding windows; slot 0 is idle and holds 100 ones and 150 nines."""
+    runner = FakeRunner(4096, 512, has_window=True)
+    states = FakeStates(saved, is_whole=True)
+    scheduler = new_scheduler(4, 4096, 512, states=states, floor=runner.memory.floor)
+    leave(scheduler, runner, sequence([1] * 100 + [9] * 150))
+    return scheduler, runner
+
+
+@pytest.mark.parametrize(("length", "cached"), [(59, 0), (60, 60)])
+def test_what_a_window_has_lost_is_not_copied_from_a_running_sequence(
+    length: int, cached: int
+) -> None:
+    scheduler, runner = windowed([])
+    scheduler.add(sequence([5] * 200))
+    step(scheduler, runner)
+    runner.memory.lose(scheduler.running[0].slot or 0, 60)
+    shorter = sequence([5] * length + [6])
+    scheduler.add(shorter)
+    step(scheduler, runner)
+    assert shorter.num_cached_tokens == cached
+
+
+def test_a_copy_has_lost_what_the_original_had() -> None:
+    scheduler, runner = windowed([])
+    runner.memory.lose(0, 60)
+    both = sequence([1] * 100 + [2]), sequence([1] * 50 + [3])
+    for each in both:
+        scheduler.add(each)
+    step(scheduler, runner)
+    assert [each.num_cached_tokens for each in both] == [100, 0]
+
+
+def test_nothing_is_copied_after_a_state_has_taken_the_cells_that_windows_left() -> None:
+    scheduler, runner = windowed([[7] * 100])
+    both = sequence([7] * 100 + [8]), sequence([1] * 80 + [2])
+    for each in both:
+        scheduler.add(each)
+    step(scheduler, runner)
+    assert scheduler.running == [both[0]]
+    step(scheduler, runner)
+    assert [each.num_cached_tokens for each in both] == [100, 0]
 
 
 def test_idle_slots_hold_a_quarter_of_the_cells_at_most_and_nothing_unwanted() -> None:
