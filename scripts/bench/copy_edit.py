@@ -54,8 +54,7 @@ def main() -> None:
         medians = {
             name: report.add_rounds(name, values[name], "tokens/s").median for name in values
         }
-        copied: list[float] = []
-        other: list[float] = []
+        copied: dict[str, float] = {}
         for number, text in enumerate(texts):
             guessed, plain = replies[number][True].text, replies[number][False].text
             ratio = medians[_label(number, True)] / medians[_label(number, False)]
@@ -63,13 +62,14 @@ def main() -> None:
             report.add_value(f"text {number + 1}, ratio", ratio, "")
             report.add_value(f"text {number + 1}, part repeated", repeated, "")
             report.add_value(f"text {number + 1}, same either way", guessed == plain, "")
-            is_copy = repeated > _MOST and guessed == plain
-            (copied if is_copy else other).append(ratio)
-        report.add_value("texts that were not copied, and do not count", len(other), "")
+            if repeated > _MOST:
+                copied[text] = ratio
+        num_other = len(texts) - len(copied)
+        report.add_value("texts that were not copied, and do not count", num_other, "")
         if not copied:
             sys.exit("Error: this model copied none of the texts, so nothing was measured.")
-        report.add_value("tokens a step", _tokens_per_step(setup, texts), "")
-        ratio = statistics.median(copied)
+        report.add_value("tokens a step", _tokens_per_step(setup, list(copied)), "")
+        ratio = statistics.median(copied.values())
         report.add_goal("ratio", ratio, f"at least {_GOAL}", met=ratio >= _GOAL)
         report.save()
 
@@ -98,7 +98,7 @@ def _repeated(text: str, reply: str) -> float:
 
 
 def _tokens_per_step(setup: Setup, texts: list[str]) -> float:
-    """Tokens that a decode step yields when guessing, of all texts together."""
+    """Tokens that a decode step yields when guessing, of these texts together."""
     client = InsideClient(setup)
     tokens = steps = 0
     for text in texts:
