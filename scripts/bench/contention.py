@@ -18,9 +18,9 @@ from localchat.types import GenerationRequest, SamplingParams
 
 _DECODED, _PREFILLED = 128, 512
 _LEAD = 64  # tokens decoded before a figure is taken; see README.md
-# Seconds after which the lead, and then the measured part, end early: too many threads on a busy
+# Tokens/s below which the lead, and then the measured part, end early: too many threads on a busy
 # machine can take a second a token.
-_MOST_LEAD, _MOST_SECONDS = 3.0, 8.0
+_SLOWEST = 16.0
 _OF_BEST_GOAL = 0.9
 _IDLE_GOAL, _TAKEN_GOAL = 0.97, 2.5
 _FOLLOW_GOAL = 2.0  # s
@@ -54,9 +54,7 @@ def main() -> None:
         for state in list(states)[1:]:
             for old, new in (("idle", state), (state, "idle")):
                 changes = (states[old], states[new])
-                _follow(
-                    report, setup, clients[_ADAPTIVE], others, f"{old} to {new}", changes, best[new]
-                )
+                _follow(report, setup, clients, others, f"{old} to {new}", changes, best[new])
         report.save()
 
 
@@ -87,7 +85,7 @@ def _measure_decode(
     """The medians of tokens/s by who decoded."""
 
     def decode(client: EngineClient) -> Callable[[], float]:
-        return lambda: _decode(setup, client, _LEAD + _DECODED)
+        return lambda: _decode(setup, client, _LEAD)
 
     measures = {name: decode(client) for name, client in clients.items()}
     if state != _ALL_TAKEN:
@@ -122,37 +120,37 @@ def _rounds(
     }
 
 
-def _compare(report: Report, name: str, speeds: dict[str, float]) -> float:
-    """Holds the adaptive engine against the best fixed count; returns that one's tokens/s."""
+def _compare(report: Report, name: str, speeds: dict[str, float]) -> str:
+    """Holds the adaptive engine against the best fixed count; returns that one's name."""
     fixed = {name: speed for name, speed in speeds.items() if name not in (_ADAPTIVE, _PEER)}
     best = max(fixed, key=lambda name: fixed[name])
     ratio = speeds[_ADAPTIVE] / fixed[best]
     label = f"{name} against the best fixed count ({best})"
     report.add_goal(label, ratio, f"at least {_OF_BEST_GOAL}", met=ratio >= _OF_BEST_GOAL)
-    return fixed[best]
+    return best
 
 
-def _decode(setup: Setup, client: EngineClient, tokens: int) -> float:
-    """Tokens per second after the lead, as they arrive here."""
-    reply = _count_on(setup, client, tokens, _MOST_LEAD + _MOST_SECONDS)
+def _decode(setup: Setup, client: EngineClient, lead: int) -> float:
+    """Tokens per second after the first `lead`, as they arrive here."""
+    reply = _count_on(setup, client, lead + _DECODED)
     start = next(
         now
         for now, _ in reply.arrivals
-        if reply.tokens_by(now) >= _LEAD or now - reply.first >= _MOST_LEAD
+        if reply.tokens_by(now) >= lead or now - reply.first >= lead / _SLOWEST
     )
     last = reply.arrivals[-1][0]
     return (reply.tokens_by(last) - reply.tokens_by(start)) / (last - start)
 
 
 def _prefill(setup: Setup, client: EngineClient, prompt: str) -> float:
-    _count_on(setup, client, _LEAD, _MOST_LEAD)
+    _count_on(setup, client, _LEAD)
     params = SamplingParams(temperature=0.0, max_tokens=1)
     request = GenerationRequest("prefill", prompt=prompt, params=params, reuse_cache=False)
     return _PREFILLED / ask(client, request).first_seconds
 
 
-def _count_on(setup: Setup, client: EngineClient, tokens: int, most_seconds: float) -> Reply:
-    """A reply of so many tokens; fewer if it takes longer than that."""
+def _count_on(setup: Setup, client: EngineClient, tokens: int) -> Reply:
+    """A reply of so many tokens; fewer if they come too slowly."""
     request = GenerationRequest(
         "decode",
         prompt=numbers(1, 4),
@@ -165,7 +163,7 @@ def _count_on(setup: Setup, client: EngineClient, tokens: int, most_seconds: flo
     for event in client.events():
         now = time.perf_counter()
         reply.take(event, now)
-        if reply.end is None and reply.arrivals and now - reply.first >= most_seconds:
+        if reply.end is None and reply.arrivals and now - reply.first >= tokens / _SLOWEST:
             client.cancel("decode")
     return reply
 
@@ -173,27 +171,33 @@ def _count_on(setup: Setup, client: EngineClient, tokens: int, most_seconds: flo
 def _follow(
     report: Report,
     setup: Setup,
-    client: EngineClient,
+    clients: dict[str, SocketClient],
     others: Hogs,
     name: str,
     counts: tuple[int, int],
-    best: float,
+    best: str,
 ) -> None:
-    """Seconds from a change of state until a reply that runs is as fast as it should be."""
+    """Seconds from a change of state until a reply that runs is as fast as it should be.
+
+    That is: nearly as fast as the best fixed count is in the new state, at the same place of the
+    same reply, for a reply slows down as it grows.
+    """
     values = []
     for _ in range(setup.rounds):
         others.become(counts[0])
-        _count_on(setup, client, _LEAD, _MOST_LEAD)
-        values.append(_seconds_to_follow(setup, client, lambda: others.become(counts[1]), best))
+        _count_on(setup, clients[_ADAPTIVE], _LEAD)
+        reply, changed = _reply_through(setup, clients[_ADAPTIVE], lambda: others.become(counts[1]))
+        speed = _decode(setup, clients[best], round(reply.tokens_by(changed)))
+        values.append(_seconds_to_reach(_OF_BEST_GOAL * speed, reply, changed))
     median = report.add_rounds(f"{name}, time to follow", values, "s").median
     met = median <= _FOLLOW_GOAL
     report.add_goal(f"{name}, s", median, f"at most {_FOLLOW_GOAL}", met=met)
 
 
-def _seconds_to_follow(
-    setup: Setup, client: EngineClient, change: Callable[[], None], best: float
-) -> float:
-    """Until the start of two windows which together reach the goal; else all that was watched."""
+def _reply_through(
+    setup: Setup, client: EngineClient, change: Callable[[], None]
+) -> tuple[Reply, float]:
+    """A reply in which the state changes, and when it did."""
     changed = 0.0
     limit = client.info.context // 2
     request = GenerationRequest(
@@ -210,10 +214,14 @@ def _seconds_to_follow(
             changed = time.perf_counter()
         elif changed and now - changed >= _AFTER:
             client.cancel("follow")
+    return reply, changed
+
+
+def _seconds_to_reach(goal: float, reply: Reply, changed: float) -> float:
+    """Until the start of two windows which together reach the goal; else all that was watched."""
     counted = [reply.tokens_by(changed + _WINDOW * number) for number in range(_num_windows() + 1)]
     for number in range(_num_windows() - 1):
-        speed = (counted[number + 2] - counted[number]) / (2 * _WINDOW)
-        if speed >= _OF_BEST_GOAL * best:
+        if (counted[number + 2] - counted[number]) / (2 * _WINDOW) >= goal:
             return number * _WINDOW
     return _AFTER
 
