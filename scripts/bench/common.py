@@ -18,7 +18,6 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
@@ -123,22 +122,17 @@ def llama_bench(setup: Setup, *options: str, own_threads: bool = False) -> float
 def alternate(
     rounds: int, measures: Mapping[str, Callable[[], float]], unit: str
 ) -> dict[str, list[float]]:
-    """Each measure in turn, `rounds` times over, after a round that is not counted.
-
-    Every round begins with another one: what a measure leaves behind meets all of them.
-    """
+    """Each measure in turn, `rounds` times over, after a round that is not counted."""
     values: dict[str, list[float]] = {name: [] for name in measures}
-    order = deque(measures)
     for number in range(rounds + 1):
         shown = []
-        for name in order:
-            value = measures[name]()
+        for name, measure in measures.items():
+            value = measure()
             shown.append(f"{name} {value:.1f} {unit}")
             if number:
                 values[name].append(value)
         label = f"round {number} of {rounds}" if number else "warm-up"
         print(f"{label}: {', '.join(shown)}", file=sys.stderr, flush=True)
-        order.rotate(-1)
     return values
 
 
