@@ -16,6 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+from localchat import cgroups
+
 _ROOT = Path("/")
 
 # Bytes of address space, though not of memory, that threads and their allocators set aside.
@@ -64,19 +66,8 @@ def find(root: Path = _ROOT) -> Room:
 
 def cgroup_limits(root: Path = _ROOT) -> Iterator[int]:
     """Bytes left under each limit of this process's control groups and of those around them."""
-    for line in _lines(root / "proc/self/cgroup"):
-        number, controllers, path = line.split(":", 2)
-        if number == "0" and not controllers:
-            mount, version = root / "sys/fs/cgroup", _V2
-        elif "memory" in controllers.split(","):
-            mount, version = root / "sys/fs/cgroup/memory", _V1
-        else:
-            continue
-        # In a container the path is often that of the host, and the mount itself is the group.
-        folder = mount / path.lstrip("/")
-        while folder.is_relative_to(mount):
-            yield from _left_in(folder, version)
-            folder = folder.parent
+    for version, folder in cgroups.folders("memory", root):
+        yield from _left_in(folder, _V1 if version == 1 else _V2)
 
 
 def _left_in(folder: Path, version: _Version) -> Iterator[int]:
@@ -115,7 +106,7 @@ def _machine(root: Path) -> Room:
 
 def _address_space(root: Path) -> int | None:
     limit = resource.getrlimit(resource.RLIMIT_AS)[0]
-    sizes = _lines(root / "proc/self/statm")
+    sizes = cgroups.lines(root / "proc/self/statm")
     if limit == resource.RLIM_INFINITY:
         return None
     used = int(sizes[0].split()[0]) * resource.getpagesize() if sizes else 0
@@ -124,18 +115,11 @@ def _address_space(root: Path) -> int | None:
 
 def _number(path: Path) -> int | None:
     """None where there is no such file or it says "max"."""
-    lines = _lines(path)
+    lines = cgroups.lines(path)
     return int(lines[0]) if lines and lines[0].isdigit() else None
 
 
 def _table(path: Path) -> dict[str, int]:
     """The lines "name number ..." of a file."""
-    words = [line.split() for line in _lines(path)]
+    words = [line.split() for line in cgroups.lines(path)]
     return {pair[0]: int(pair[1]) for pair in words if len(pair) > 1 and pair[1].isdigit()}
-
-
-def _lines(path: Path) -> list[str]:
-    try:
-        return path.read_text("utf-8", "replace").splitlines()
-    except OSError:  # another system, or another version of control groups
-        return []

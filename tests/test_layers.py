@@ -21,6 +21,7 @@ BASE = {
     "snapshot_files",
     "gguf",
     "fit",
+    "cgroups",
     "room",
     "presets",
 }

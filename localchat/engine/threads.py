@@ -17,6 +17,8 @@ from statistics import fmean as mean
 from statistics import median
 from typing import Protocol
 
+from localchat import cgroups
+
 _SMT = Path("/sys/devices/system/cpu/smt/active")
 _STAT = Path("/proc/stat")
 
@@ -52,16 +54,19 @@ _CHANGED_STEPS, _CHANGED = 3, 1.5
 
 
 def default_threads() -> int:
-    """One per physical core this process may run on.
+    """One per physical core this process may run on, and has the time of.
 
-    Two threads on one core compete for the same vector units and gain nothing.
+    Two threads on one core compete for the same vector units and gain nothing. Beyond the time that
+    a control group grants, all threads stand still until the next tenth of a second.
     """
     logical = len(_own_cpus()) or os.cpu_count() or 1
     try:
         shares_cores = _SMT.read_text().strip() == "1"
     except OSError:
         shares_cores = False
-    return max(1, logical // 2 if shares_cores else logical)
+    cores = logical // 2 if shares_cores else logical
+    granted = cgroups.processors()
+    return max(1, cores if granted is None else min(cores, floor(granted)))
 
 
 def _own_cpus() -> set[int]:

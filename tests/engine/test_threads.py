@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from localchat import cgroups
 from localchat.engine import threads
 from localchat.engine.threads import Governor, ProcStat, default_threads
 
@@ -230,4 +231,15 @@ def test_one_thread_for_each_core(
         (tmp_path / "active").write_text(smt)
     monkeypatch.setattr(threads, "_SMT", tmp_path / "active")
     monkeypatch.setattr(threads, "_own_cpus", lambda: set(range(8)))
+    monkeypatch.setattr(cgroups, "processors", lambda: None)
+    assert default_threads() == expected
+
+
+@pytest.mark.parametrize(("granted", "expected"), [(0.5, 1), (1.9, 1), (3.0, 3), (64.0, 8)])
+def test_no_more_threads_than_a_control_group_grants_the_time_of(
+    granted: float, expected: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(threads, "_SMT", tmp_path / "none")
+    monkeypatch.setattr(threads, "_own_cpus", lambda: set(range(8)))
+    monkeypatch.setattr(cgroups, "processors", lambda: granted)
     assert default_threads() == expected
