@@ -1,23 +1,37 @@
 """When text goes out to clients, and in how many pieces.
 
 Waking the listener and the client for every token of a fast model takes time from the compute
-threads, and no eye sees the difference. Text that flows is looked for now and then instead.
+threads, and no eye sees the difference. Text that flows is looked for now and then instead, and
+nobody watches the text of a batch grow.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Container, Iterable
 from dataclasses import replace
 
-from localchat.events import Event, ReasoningDelta, TextDelta
+from localchat.engine.engine import Report
+from localchat.events import LAST_EVENTS, Event, ReasoningDelta, TextDelta
 
 DELIVERY_INTERVAL = 0.04
 """Seconds between two looks for new text while it flows."""
 
+BATCH_INTERVAL = 0.5
+"""Seconds between two looks for what a batch has come to, but for its ends."""
 
-def is_text(events: Sequence[object]) -> bool:
-    """Whether there is nothing but text, which can wait for the next look."""
-    return all(isinstance(event, TextDelta | ReasoningDelta) for event in events)
+
+def are_patient(reports: Iterable[Report], batch: Container[str]) -> bool:
+    """Whether all of it is progress of requests in `batch`."""
+    return all(
+        report.request_id in batch and not isinstance(report, LAST_EVENTS) for report in reports
+    )
+
+
+def can_wait(reports: Iterable[Report], batch: Container[str]) -> bool:
+    """Whether it can wait for the next look while text flows: text, or what `are_patient` says."""
+    return are_patient(
+        (report for report in reports if not isinstance(report, TextDelta | ReasoningDelta)), batch
+    )
 
 
 def merge_text(events: list[Event]) -> list[Event]:

@@ -25,7 +25,7 @@ from localchat.engine.load import LoadedEngine
 from localchat.errors import EngineFailed, LocalchatError
 from localchat.events import LAST_EVENTS, Event, Failed
 from localchat.host.connection import Connection
-from localchat.host.delivery import DELIVERY_INTERVAL, merge_text
+from localchat.host.delivery import BATCH_INTERVAL, DELIVERY_INTERVAL, are_patient, merge_text
 from localchat.host.endpoint import Endpoint, is_same_user
 from localchat.host.protocol import Frame, event_frame, parse_request
 from localchat.host.worker import Worker
@@ -153,7 +153,7 @@ class Server:
         connection.sock.close()
         self._connections.remove(connection)
         for request_id in [i for i, owner in self._owners.items() if owner is connection]:
-            del self._owners[request_id]
+            self._disown(request_id)
             self._cancel(request_id)
         if connection.is_client:
             self._alone_since = time.monotonic()
@@ -204,6 +204,8 @@ class Server:
             connection.send(event_frame(rendered))
             return
         self._owners[request.id] = connection
+        if request.priority == "batch":
+            self._worker.batch.add(request.id)
         self._worker.notify()
 
     def _cancel(self, request_id: str) -> None:
@@ -256,7 +258,7 @@ class Server:
         woken. So a fast model's text comes in a few steady pieces, and a slow one's at once.
         """
         reports = self._worker.reports
-        self._worker.is_watched = bool(reports)
+        self._worker.is_watched = False  # before the look: what comes after it wakes us
         events: list[Event] = []
         while reports:
             report = reports.popleft()
@@ -269,6 +271,7 @@ class Server:
                     if connection.is_client:
                         connection.send(self._ready(report))
             else:
+                self._worker.is_watched |= not are_patient(report, self._worker.batch)
                 events += self._resume(report)
         for event in merge_text(events):
             self._deliver(event)
@@ -293,8 +296,12 @@ class Server:
         if owner is None:
             return  # its client has gone
         if isinstance(event, LAST_EVENTS):
-            del self._owners[event.request_id]
+            self._disown(event.request_id)
         owner.send(event_frame(event))
+
+    def _disown(self, request_id: str) -> None:
+        del self._owners[request_id]
+        self._worker.batch.discard(request_id)
 
     def _give_up(self, error: LocalchatError) -> None:
         self._close_listener()
@@ -323,8 +330,8 @@ class Server:
         """Seconds until the loop must look again: at the worker's reports, or at the clock."""
         if self._worker.is_watched:
             return DELIVERY_INTERVAL
-        if self._worker.reports:  # they came just before the worker could see that it must wake us
-            return 0.0
+        if self._worker.batch:
+            return BATCH_INTERVAL
         if self._has_clients or self._keep_alive < 0:
             return _HOUSEKEEPING
         left = self._alone_since + self._keep_alive - time.monotonic()

@@ -12,7 +12,7 @@ from pathlib import Path
 from localchat.engine.engine import Report as EngineReport
 from localchat.engine.load import LoadedEngine, load
 from localchat.errors import EngineFailed, LocalchatError
-from localchat.host.delivery import is_text
+from localchat.host.delivery import are_patient, can_wait
 from localchat.types import LoadOptions, ModelRef
 
 # Seconds without work after which conversations are saved; and those that writing them may take
@@ -27,7 +27,8 @@ class Worker:
     """Reports, in order: the loaded engine, then lists of events; an error is the last one.
 
     `wake_listener` is called from the thread after a report was added to `reports`, unless it
-    holds nothing but text and `is_watched` says that the listener will look by itself.
+    is one that can wait: `is_watched` says that the listener will look by itself soon, `batch`
+    names the requests whose progress nobody waits for.
     """
 
     def __init__(
@@ -40,6 +41,7 @@ class Worker:
     ) -> None:
         self.reports: deque[Report] = deque()
         self.is_watched = False
+        self.batch: set[str] = set()
         self._model = model
         self._options = options
         self._snapshots = snapshots
@@ -97,6 +99,6 @@ class Worker:
 
     def _report(self, report: Report) -> None:
         self.reports.append(report)
-        can_wait = self.is_watched and isinstance(report, list) and is_text(report)
-        if not can_wait:
+        waits = can_wait if self.is_watched else are_patient
+        if not (isinstance(report, list) and waits(report, self.batch)):
             self._wake_listener()

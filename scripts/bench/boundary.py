@@ -39,7 +39,9 @@ def _speed(setup: Setup, client: EngineClient, prompts: list[str]) -> float:
     """Tokens per second of all streams together, from handing in the first to the last event."""
     params = fixed_length(setup, _TOKENS)
     requests = [
-        GenerationRequest(f"stream-{number}", prompt=prompt, params=params, reuse_cache=False)
+        GenerationRequest(
+            f"stream-{number}", prompt=prompt, params=params, priority="batch", reuse_cache=False
+        )
         for number, prompt in enumerate(prompts)
     ]
     start = time.perf_counter()

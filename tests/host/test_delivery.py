@@ -7,8 +7,9 @@ from itertools import groupby
 from hypothesis import given
 from hypothesis import strategies as st
 
-from localchat.events import Event, PrefillProgress, TextDelta
-from localchat.host.delivery import is_text, merge_text
+from localchat.engine.engine import Report, Summarised
+from localchat.events import Event, Failed, PrefillProgress, TextDelta
+from localchat.host.delivery import are_patient, can_wait, merge_text
 
 IDS = st.sampled_from(["a", "b", "c"])
 EVENTS = st.lists(
@@ -39,5 +40,17 @@ def test_each_request_sees_the_same_in_as_few_pieces_as_can_be(events: list[Even
 
 
 def test_only_text_can_wait() -> None:
-    assert is_text([TextDelta("a", "x")])
-    assert not is_text([TextDelta("a", "x"), PrefillProgress("a", 1, 1)])
+    assert can_wait([TextDelta("a", "x")], ())
+    assert not are_patient([TextDelta("a", "x")], ())
+    assert not can_wait([TextDelta("a", "x"), PrefillProgress("a", 1, 1)], ())
+
+
+def test_all_but_the_end_of_a_batch_can_wait() -> None:
+    progress: list[Report] = [TextDelta("a", "x"), PrefillProgress("a", 1, 1)]
+    assert are_patient(progress, {"a"})
+    assert can_wait(progress, {"a"})
+    ends: list[Report] = [Failed("a", "EngineFailed", "It broke."), Summarised("b/summary")]
+    for waited_for in ends:
+        assert not are_patient([*progress, waited_for], {"a"})
+        assert not can_wait([*progress, waited_for], {"a"})
+    assert not are_patient([*progress, TextDelta("b", "x")], {"a"})
