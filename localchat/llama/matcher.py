@@ -107,7 +107,7 @@ def _sentence(fault: str) -> str:
     """The first and the last line that say something: what is wrong comes last in some faults."""
     lines = [line.strip() for line in fault.splitlines() if line.strip(" ^|")]
     said = [line[:200] for line in (lines[0], *lines[1:][-1:])]
-    return f"No grammar can be made of it: {' '.join(said).rstrip('.')}."
+    return f"The schema or grammar can't be used: {' '.join(said).rstrip('.')}."
 
 
 def _tokenizer(vocabulary: Vocabulary) -> LLTokenizer:
