@@ -9,6 +9,7 @@ from localchat.engine.cells import CellLedger
 from localchat.engine.draft_model import DraftModel
 from localchat.engine.engine import Engine
 from localchat.engine.intake import Intake
+from localchat.engine.kv_cache import KVCache
 from localchat.engine.prompt import PromptBuilder
 from localchat.engine.runner import ModelRunner
 from localchat.engine.saved import SavedStates
@@ -50,14 +51,17 @@ def assemble(
         first = context.memory.first(slot)
         return first + window if first > 0 else 0
 
-    scheduler = Scheduler(
+    cache = KVCache(
         SlotTable(num_slots, cells, can_cut=can_cut),
         cells,
+        states=states,
+        floor=floor if window else None,
+    )
+    scheduler = Scheduler(
+        cache,
         token_budget=token_budget,
         num_spare=SPARE_SEQUENCES,
-        states=states,
         drafter=_drafter(options, context, vocabulary, governor) if can_cut else None,
-        floor=floor if window else None,
     )
 
     def keep_state(tokens: list[int], state: State, is_conversation: bool) -> None:

@@ -6,6 +6,7 @@ while another one calls `step`; `cancel` from anywhere.
 
 from __future__ import annotations
 
+import threading
 import time
 from collections import deque
 from dataclasses import dataclass, replace
@@ -15,8 +16,9 @@ from typing import Protocol
 from localchat.engine.completion import Completion, Pieces
 from localchat.engine.group import Group
 from localchat.engine.intake import Intake, TooLong
-from localchat.engine.scheduled import Aborted, Chunk, Output, ScheduledBatch, State
-from localchat.engine.scheduler import WORTH_SAVING, Scheduler
+from localchat.engine.kv_cache import WORTH_SAVING
+from localchat.engine.scheduled import Aborted, Chunk, Copy, Output, Restore, ScheduledBatch, State
+from localchat.engine.scheduler import Scheduler
 from localchat.engine.sequence import Sequence
 from localchat.errors import LocalchatError
 from localchat.events import Event, Failed, Finished, PrefillProgress, Rendered, Trimmed
@@ -89,6 +91,8 @@ class Engine:
         self._vocabulary = vocabulary
         self._checkpoints = checkpoints
         self._snapshots = snapshots
+        # Held where a request changes hands: one that is cancelled is found on either side.
+        self._handover = threading.Lock()
         self._inbox: deque[Group] = deque()
         self._outbox: deque[Event] = deque()  # events that no step brings about
         self._cancelled: set[str] = set()
@@ -121,7 +125,9 @@ class Engine:
         if request.render_only:
             prompt = self._intake.prompts.build(request)
             return Rendered(request.id, prompt.text, len(prompt.tokens))
-        self._enter(self._intake.accept(request))
+        group = self._intake.accept(request)
+        self._inbox.append(group)
+        self._make_way(group)
         return None
 
     def resume(self, report: Summarised) -> Failed | None:
@@ -139,13 +145,15 @@ class Engine:
         except LocalchatError as error:
             self._summaries.pop(report.request_id, None)
             return _failed(long.request.id, error)
-        if self._summaries.pop(report.request_id, None) is None:
-            return None  # cancelled while the prompt was made
-        if trimmed is None:
-            self._summaries[report.request_id] = long
-        else:
-            self._outbox.append(trimmed)
-        self._enter(group)
+        with self._handover:
+            if self._summaries.pop(report.request_id, None) is None:
+                return None  # cancelled while the prompt was made
+            if trimmed is None:
+                self._summaries[report.request_id] = long
+            else:
+                self._outbox.append(trimmed)
+            self._inbox.append(group)
+        self._make_way(group)
         return None
 
     def cancel(self, request_id: str) -> None:
@@ -224,8 +232,8 @@ class Engine:
         if self._snapshots is not None:
             self._snapshots.drain(timeout_seconds)
 
-    def _enter(self, group: Group) -> None:
-        self._inbox.append(group)
+    def _make_way(self, group: Group) -> None:
+        """Stops a long step in flight if somebody waits for the first token of `group`."""
         in_flight = self._in_flight
         if (
             group.request.priority == "interactive"
@@ -239,8 +247,10 @@ class Engine:
         request_id = _summary_id(long.request.id)
         asked, rest = self._intake.summary_request(long, request_id)
         group = self._intake.accept(asked)
-        self._summaries[request_id] = rest
-        self._enter(group)
+        with self._handover:
+            self._summaries[request_id] = rest
+            self._inbox.append(group)
+        self._make_way(group)
 
     def _run(self, batch: ScheduledBatch) -> list[Output]:
         now = time.monotonic()
@@ -256,14 +266,14 @@ class Engine:
             self._in_flight = ()
 
     def _take_in(self) -> list[Report]:
-        # Cancellations are read first: the requests they name are in the inbox by then.
-        cancelled = [self._cancelled.pop() for _ in range(len(self._cancelled))]
-        events: list[Report] = []
-        while self._outbox:
-            events.append(self._outbox.popleft())
-        while self._inbox:
-            group = self._inbox.popleft()
-            self._groups[group.request.id] = group
+        with self._handover:
+            # Cancellations are read first: the requests they name are in the inbox by then.
+            cancelled = [self._cancelled.pop() for _ in range(len(self._cancelled))]
+            waited = [self._summaries.pop(_summary_id(each), None) for each in cancelled]
+            events: list[Report] = [self._outbox.popleft() for _ in range(len(self._outbox))]
+            arrived = [self._inbox.popleft() for _ in range(len(self._inbox))]
+            self._groups.update((group.request.id, group) for group in arrived)
+        for group in arrived:
             try:
                 for sequence in group.sequences:
                     self._begin(group, sequence)
@@ -272,8 +282,8 @@ class Engine:
                 continue
             if not group.sequences:
                 events += self._end_group(group)
-        for request_id in cancelled:
-            events += self._cancel_now(request_id)
+        for request_id, long in zip(cancelled, waited, strict=True):
+            events += self._cancel_now(request_id, long)
         return events
 
     def _begin(self, group: Group, sequence: Sequence) -> None:
@@ -291,14 +301,14 @@ class Engine:
         if grammar := completion.due_grammar:
             self._runner.constrain(sequence, grammar)
 
-    def _cancel_now(self, request_id: str) -> list[Report]:
+    def _cancel_now(self, request_id: str, long: TooLong | None) -> list[Report]:
+        """Ends a request; `long` says that it waits for a summary, which ends too."""
         events: list[Report] = []
-        long = self._summaries.pop(_summary_id(request_id), None)
         group = self._groups.get(_summary_id(request_id) if long else request_id)
         if group is not None:
             for sequence in group.open_sequences:
                 events += self._finish(sequence, "cancelled")
-        if long:  # what ends is the request that waited for the summary
+        if long:
             none = Usage(0, 0, 0), Timings(0.0, 0.0, 0.0)
             return [Finished(request_id, "cancelled", *none, long.request.params.seed or 0)]
         return events
@@ -368,9 +378,15 @@ class Engine:
 
     def _fail_batch(self, batch: ScheduledBatch, error: LocalchatError) -> list[Report]:
         """After a fatal decode error nothing in the memory of these slots can be trusted."""
-        for chunk in batch.chunks:
-            self._scheduler.keep(chunk.sequence, 0, self._runner.keep)
-        requests = dict.fromkeys(chunk.sequence.request.id for chunk in batch.chunks)
+        slots = {chunk.slot for chunk in batch.chunks}
+        for edit in batch.edits:
+            match edit:
+                case Restore(slot) | Copy(_, slot):
+                    slots.add(slot)
+        hit = [sequence for sequence in self._scheduler.running if sequence.slot in slots]
+        for sequence in hit:
+            self._scheduler.keep(sequence, 0, self._runner.keep)
+        requests = dict.fromkeys(sequence.request.id for sequence in hit)
         return [self._fail(self._groups[request_id], error) for request_id in requests]
 
     def _fail(self, group: Group, error: LocalchatError) -> Report:

@@ -57,10 +57,17 @@ class ModelRunner:
         """Computes the batch; returns what came out of each chunk.
 
         Afterwards a slot's memory holds exactly the tokens of its sequence that are computed.
-        Raises Aborted (then `keep` says what is left of each sequence) or EngineFailed.
+        Raises Aborted (then `keep` says what is left of each sequence) or EngineFailed. All edits
+        are made then too: they are booked.
         """
+        failure: EngineFailed | None = None
         for edit in scheduled.edits:
-            self._edit(edit)
+            try:
+                self._edit(edit)
+            except EngineFailed as error:
+                failure = error
+        if failure:
+            raise failure
         self._batch.clear()
         ends = [self._add(chunk) for chunk in scheduled.chunks]
         if not self._decode():

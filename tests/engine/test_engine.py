@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import json
+import threading
 from collections import deque
 from collections.abc import Callable
 
@@ -10,9 +12,10 @@ from hypothesis import strategies as st
 from localchat.engine.cells import CellLedger
 from localchat.engine.chat_template import ChatTemplate
 from localchat.engine.engine import Engine, Report, Summarised
-from localchat.engine.intake import Intake
+from localchat.engine.intake import Intake, TooLong
+from localchat.engine.kv_cache import KVCache
 from localchat.engine.prompt import PromptBuilder
-from localchat.engine.scheduled import Output, ScheduledBatch, State
+from localchat.engine.scheduled import Output, Restore, ScheduledBatch, State
 from localchat.engine.scheduler import Drafter, Scheduler
 from localchat.engine.sequence import Sequence
 from localchat.engine.slots import SlotTable
@@ -92,10 +95,8 @@ class Bench:
         cells = CellLedger(context, num_slots)
         self.states = FakeStates(is_whole=not can_cut)
         self.scheduler = Scheduler(
-            SlotTable(num_slots, cells, can_cut=can_cut),
-            cells,
+            KVCache(SlotTable(num_slots, cells, can_cut=can_cut), cells, states=self.states),
             token_budget=budget,
-            states=self.states,
             drafter=drafter,
         )
         intake = Intake(
@@ -390,6 +391,24 @@ def test_a_failed_batch_fails_its_requests_and_the_others_go_on() -> None:
     assert bench.of("1")[-1] == Failed("1", "EngineFailed", "It broke.", "Try again.")
     assert (bench.text("2"), bench.end("2").finish_reason) == ("second", "stop")
     check_contract(bench.of("1"))
+
+
+def test_what_was_restored_before_a_batch_failed_is_not_trusted() -> None:
+    bench = Bench({}, context=1024, budget=16)
+    bench.states.checkpoint(list(b"s" * 100), json.dumps(list(b"s" * 100)).encode())
+
+    def fail(batch: ScheduledBatch) -> None:
+        assert [chunk.sequence.request.id for chunk in batch.chunks] == ["1"]
+        assert any(isinstance(edit, Restore) for edit in batch.edits)
+        raise EngineFailed("It broke.")
+
+    bench.submit("long" * 20, "1")
+    bench.submit("s" * 150, "2")
+    bench.runner.before_run = fail
+    bench.step()
+    assert bench.events == [Failed(name, "EngineFailed", "It broke.") for name in "12"]
+    assert bench.engine.num_requests == 0
+    assert not bench.runner.memory.num_used
 
 
 def test_memory_of_a_failed_request_is_never_reused() -> None:
@@ -872,6 +891,32 @@ def test_a_request_can_be_cancelled_while_its_summary_is_made(steps: int) -> Non
     assert [event.request_id for event in lasts] == ["r"]
     assert bench.end().finish_reason in ("cancelled", "stop")
     assert bench.engine.num_requests == 0
+    assert not bench.engine._summaries
+
+
+def test_a_cancel_is_not_lost_while_a_request_goes_on_with_its_summary() -> None:
+    """The engine's thread looks for it in the very moment at which `resume` moves it."""
+    bench = Bench(summariser, template=TURNS, context=1024, budget=512)
+    reports: list[Report] = []
+
+    class Moving(dict[str, TooLong]):
+        def pop(self, key: str, *default: None) -> TooLong | None:  # type: ignore[override]
+            found = super().pop(key, *default)
+            if threading.current_thread() is threading.main_thread() and not steps.is_alive():
+                bench.engine.cancel("r")
+                steps.start()
+                steps.join(0.2)
+            return found
+
+    bench.engine._summaries = Moving()
+    steps = threading.Thread(target=lambda: reports.extend(bench.engine.step()))
+    bench.ask(long_talk())
+    while not (parts := [part for part in bench.engine.step() if isinstance(part, Summarised)]):
+        pass
+    assert bench.engine.resume(parts[0]) is None
+    steps.join()
+    assert [type(report) for report in reports] == [Finished]
+    assert bench.run().events == [], "it was over"
     assert not bench.engine._summaries
 
 

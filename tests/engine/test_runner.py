@@ -22,6 +22,7 @@ from localchat.engine.scheduled import (
 )
 from localchat.engine.sequence import Sequence
 from localchat.engine.threads import Governor
+from localchat.errors import EngineFailed
 from localchat.llama import library
 from localchat.llama.context import Context
 from localchat.llama.logits import LogProbs
@@ -194,6 +195,19 @@ def test_an_abort_while_a_state_is_computed_comes_after_it(
     rig.runner.clear_abort()
     assert rig.runner.keep(1, 39) == 39
     assert len(rig.run(chunk)[0].tokens) == 1
+
+
+def test_edits_behind_one_that_fails_are_made(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    rig.run(Chunk(greedy(), 0, 0, 8, is_last=False))
+
+    def fail(self: Context, batch: object) -> bool:
+        raise EngineFailed("It broke.")
+
+    monkeypatch.setattr(Context, "decode", fail)
+    edits = (Restore(1, PROMPT[:7], b"no state"), Copy(0, 2, 5), Cut(0, 3))
+    with pytest.raises(EngineFailed, match="It broke"):
+        rig.run(whole(greedy(), slot=1), edits=edits)
+    assert (rig.length(0), rig.length(2)) == (3, 5)
 
 
 def test_what_is_kept_after_an_abort_is_told(tiny: Callable[..., Path]) -> None:

@@ -10,10 +10,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from localchat.engine import scheduler as policy
+from localchat.engine import kv_cache as policy
 from localchat.engine.cells import CellLedger
+from localchat.engine.kv_cache import KVCache, States
 from localchat.engine.scheduled import Aborted, Copy, Cut, Restore, Save, ScheduledBatch
-from localchat.engine.scheduler import Drafter, Scheduler, States
+from localchat.engine.scheduler import Drafter, Scheduler
 from localchat.engine.sequence import Sequence
 from localchat.engine.slots import SlotTable, common_prefix
 from localchat.types import Priority
@@ -45,13 +46,10 @@ def new_scheduler(
 ) -> Scheduler:
     cells = CellLedger(num_cells, num_slots)
     return Scheduler(
-        SlotTable(num_slots, cells, can_cut=can_cut),
-        cells,
+        KVCache(SlotTable(num_slots, cells, can_cut=can_cut), cells, states=states, floor=floor),
         token_budget=token_budget,
         num_spare=num_spare,
-        states=states,
         drafter=drafter,
-        floor=floor,
     )
 
 
