@@ -1,4 +1,4 @@
-"""`localchat models`: what is in the catalogue, and what is installed."""
+"""`localchat models list`: what is in the catalogue, and what is installed."""
 
 from __future__ import annotations
 
@@ -10,14 +10,9 @@ from localchat import paths
 from localchat.cli import output
 
 
-@click.group("models", no_args_is_help=False)
-def command() -> None:
-    """List models and find their files."""
-
-
-@command.command("list")
+@click.command("list")
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON array.")
-def list_models(as_json: bool) -> None:
+def command(as_json: bool) -> None:
     """List the models of the catalogue; installed ones are marked."""
     from localchat.registry.resolve import listing
 
@@ -29,12 +24,3 @@ def list_models(as_json: bool) -> None:
     for row in rows:
         mark = "installed" if row.installed else f"{row.size / 1e6:.0f} MB"
         output.line(f"{row.name:{width}}  {row.quantization:7}  {mark:>9}  {row.licence}")
-
-
-@command.command("path")
-@click.argument("name")
-def path(name: str) -> None:
-    """Print the path of an installed model's file."""
-    from localchat.registry.resolve import resolve
-
-    output.line(resolve(name, paths.find()).path)
