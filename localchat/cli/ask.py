@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import os
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,7 @@ from localchat.cli import output
 from localchat.cli.answer import Answer, receive, receive_last
 from localchat.cli.engine import connect, engine_options
 from localchat.cli.options import prompt_options, sampling_options, sampling_params
-from localchat.cli.prompt_text import compose, messages
+from localchat.cli.prompt_text import compose, request
 from localchat.events import Finished, Rendered
 from localchat.types import GenerationRequest, ModelRef
 
@@ -82,38 +81,36 @@ def command(
     text = compose(" ".join(prompt), files)
     if not text:
         raise click.UsageError("There is no prompt.", ctx)
-    conversation = messages(system, text)
+    asked = request(system, text, raw=raw)
     with connect(model, threads, draft, offline=offline) as connection:
         client, ref = connection.client, connection.model
         if not raw and not client.info.has_chat_template:
             output.note(f"Note: {ref.name} has no chat template; it continues the text as it is.")
-        request = GenerationRequest(
-            id=os.urandom(8).hex(),
-            messages=() if raw else conversation,
-            prompt="\n\n".join(message.content for message in conversation) if raw else None,
+        asked = replace(
+            asked,
             params=sampling_params(sampling, stop, connection.settings, ref),
             render_only=show_prompt,
             reasoning=reasoning or connection.settings.reasoning,
             reasoning_budget=reasoning_budget,
         )
-        client.submit(request)
+        client.submit(asked)
         if show_prompt:
             _print_prompt(receive_last(client, connection.status))
             return
-        live = not (as_json or no_stream or request.params.n > 1)
+        live = not (as_json or no_stream or asked.params.n > 1)
         answer = receive(
             client,
             connection.status,
             live=live,
-            show_reasoning=not (as_json or hide_reasoning) and request.params.n == 1,
+            show_reasoning=not (as_json or hide_reasoning) and asked.params.n == 1,
         )
     if as_json:
-        output.json_line(_as_json(ref, answer, request))
+        output.json_line(_as_json(ref, answer, asked))
     else:
         _print(answer, live=live)
-    if request.params.max_tokens is None:
+    if asked.params.max_tokens is None:
         _explain_length(answer.finished)
-    elif request.params.json_schema or request.params.grammar:
+    elif asked.params.json_schema or asked.params.grammar:
         _explain_incomplete(answer.finished)
     if show_usage:
         output.note(_usage_line(answer.finished))

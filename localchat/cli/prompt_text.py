@@ -6,12 +6,13 @@ it; the prompt follows after a blank line. Standard input alone is the prompt it
 
 from __future__ import annotations
 
+import os
 import re
 import sys
 from pathlib import Path
 
 from localchat.errors import InputError
-from localchat.types import Message
+from localchat.types import GenerationRequest, Message
 
 _FENCE = re.compile(r"`{3,}")
 
@@ -30,12 +31,20 @@ def compose(words: str, files: tuple[Path, ...]) -> str:
     return "\n\n".join(parts)
 
 
-def messages(system: str | None, text: str) -> tuple[Message, ...]:
-    """The conversation that a prompt with or without instructions begins. Raises InputError."""
-    user = Message("user", text)
-    if not system:
-        return (user,)
-    return Message("system", argument_text(system, "The system prompt")), user
+def request(system: str | None, text: str, *, raw: bool) -> GenerationRequest:
+    """The request for an answer to a prompt with or without instructions. Raises InputError.
+
+    `raw`: as text to go on with, without the model's chat template.
+    """
+    request_id = os.urandom(8).hex()
+    messages: tuple[Message, ...] = (Message("user", text),)
+    if system:
+        instructions = argument_text(system, "The system prompt")
+        messages = (Message("system", instructions), *messages)
+    if raw:
+        prompt = "\n\n".join(message.content for message in messages)
+        return GenerationRequest(request_id, prompt=prompt)
+    return GenerationRequest(request_id, messages)
 
 
 def argument_text(argument: str, name: str) -> str:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import os
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import click
@@ -12,9 +11,9 @@ from localchat.cli import output
 from localchat.cli.answer import receive_last
 from localchat.cli.engine import connect, engine_options
 from localchat.cli.options import prompt_options
-from localchat.cli.prompt_text import compose, messages
+from localchat.cli.prompt_text import compose, request
 from localchat.events import Scored
-from localchat.types import GenerationRequest, Score
+from localchat.types import Score
 
 
 @click.command("score")
@@ -53,16 +52,9 @@ def command(
     text = compose(" ".join(prompt), files)
     if not text:
         raise click.UsageError("There is no prompt.", ctx)
-    conversation = messages(system, text)
+    asked = replace(request(system, text, raw=raw), continuations=choices)
     with connect(model, threads, draft, offline=offline) as connection:
-        connection.client.submit(
-            GenerationRequest(
-                id=os.urandom(8).hex(),
-                messages=() if raw else conversation,
-                prompt="\n\n".join(m.content for m in conversation) if raw else None,
-                continuations=choices,
-            )
-        )
+        connection.client.submit(asked)
         scored = receive_last(connection.client, connection.status)
     assert isinstance(scored, Scored)
     ranked = sorted(zip(choices, scored.scores, strict=True), key=_likelihood, reverse=True)
