@@ -6,7 +6,7 @@ llama.cpp allocates and err on the high side; `tests/test_fit.py` compares them 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from localchat import gguf
@@ -17,6 +17,9 @@ from localchat.types import KVType, LoadOptions
 TOKEN_BUDGET = 512
 """Rows of a step at most. llama.cpp computes them as one unit; more would gain no speed and make a
 step, which other requests wait for, longer."""
+
+DRAFT_BUDGET = 128
+"""The same for a draft model, which reads a prompt beside the steps of the other."""
 
 SPARE_SEQUENCES = 2
 """Slots that batches leave to interactive requests, beside the `LoadOptions.parallel` of all."""
@@ -169,6 +172,11 @@ def footprint(path: str, options: LoadOptions) -> Footprint:
         sequences=options.parallel + SPARE_SEQUENCES,
         batch=TOKEN_BUDGET,
     )
+
+
+def draft_footprint(path: str) -> Footprint:
+    """What a draft model takes. Raises ModelLoadFailed."""
+    return replace(footprint(path, LoadOptions()), sequences=1, batch=DRAFT_BUDGET)
 
 
 def context_length(needed: Footprint, options: LoadOptions, available: int) -> int:

@@ -13,7 +13,14 @@ from localchat.engine.offload import plan, with_fewer
 from localchat.engine.prompt import PromptBuilder
 from localchat.engine.threads import default_threads
 from localchat.errors import LocalchatError
-from localchat.fit import SPARE_SEQUENCES, TOKEN_BUDGET, context_length, footprint
+from localchat.fit import (
+    CONTEXT_STEP,
+    SPARE_SEQUENCES,
+    TOKEN_BUDGET,
+    context_length,
+    draft_footprint,
+    footprint,
+)
 from localchat.types import LoadOptions, ModelRef
 
 if TYPE_CHECKING:
@@ -40,8 +47,12 @@ def allocate(
     gpus = devices.gpus() if options.gpu_layers else []
     found = room.find()
     on_gpus = sum(gpu.free for gpu in gpus if gpu.has_own_memory)
-    length = context_length(needed, options, found.memory + on_gpus)
-    needed.check(length, found.total + on_gpus, model.name)
+    draft = draft_footprint(options.draft) if options.draft else None
+    beside = draft.estimate(CONTEXT_STEP).total if draft else 0
+    length = context_length(needed, options, found.memory + on_gpus - beside)
+    beside = draft.estimate(length).total if draft else 0
+    name = f"{model.name}, beside its draft model," if draft else model.name
+    needed.check(length, found.total + on_gpus - beside, name)
     layers = plan(gpus, needed.estimate(length), needed.layers)
     if options.gpu_layers > 0:
         layers = min(options.gpu_layers, needed.layers + 1) if gpus else 0

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from localchat.engine.sequence import Sequence
 from localchat.engine.slots import common_prefix
 from localchat.errors import ConfigError
+from localchat.fit import DRAFT_BUDGET
 from localchat.llama.batch import Batch
 from localchat.llama.context import Context
 from localchat.llama.model import Model
@@ -15,7 +16,6 @@ from localchat.llama.sampler import Sampler
 from localchat.llama.vocabulary import Vocabulary
 from localchat.types import SamplingParams
 
-_CHUNK = 128  # tokens of a prompt read at once, so that no step gets much longer by it
 _NEWEST = 0.1  # weight of the newest step in the measured time of a guess
 
 
@@ -37,10 +37,10 @@ class DraftModel:
                 "Take a smaller model of the same family.",
             )
         self._context = Context(
-            self._weights, n_ctx=n_ctx, n_batch=_CHUNK, n_sequences=1, n_threads=threads()
+            self._weights, n_ctx=n_ctx, n_batch=DRAFT_BUDGET, n_sequences=1, n_threads=threads()
         )
         self._threads = threads
-        self._batch = Batch(_CHUNK)
+        self._batch = Batch(DRAFT_BUDGET)
         self._sampler = Sampler(SamplingParams(temperature=0.0), self._weights.vocabulary, 0)
         self._held: list[int] = []
         self.seconds = 0.0
@@ -53,7 +53,7 @@ class DraftModel:
             return []
         self._forget(min(common_prefix(self._held, tokens), len(tokens) - 1))
         self._context.set_threads(self._threads())
-        missing = tokens[len(self._held) : len(self._held) + _CHUNK]
+        missing = tokens[len(self._held) : len(self._held) + DRAFT_BUDGET]
         self._read(missing)
         if len(self._held) < len(tokens):
             return []

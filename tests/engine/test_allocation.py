@@ -14,6 +14,7 @@ import pytest
 from localchat import room
 from localchat.engine.allocation import allocate
 from localchat.errors import ConfigError, ModelLoadFailed, OutOfSpace
+from localchat.fit import draft_footprint, footprint
 from localchat.llama import devices
 from localchat.llama.context import Context
 from localchat.llama.devices import Device
@@ -79,6 +80,20 @@ def test_a_model_too_large_is_refused_before_it_is_loaded(
     hint = str(caught.value.hint)
     length = int(hint.partition("LOCALCHAT_CONTEXT=")[2].partition(",")[0])
     assert context(path, context=length) == length
+
+
+def test_a_draft_model_takes_memory_too(
+    tiny: Tiny, available: Callable[[int], None], loaded: list[int]
+) -> None:
+    path = tiny(context_length=32768)
+    needed = footprint(str(path), LoadOptions()).estimate(32768).total
+    available(needed + draft_footprint(str(path)).estimate(32768).total // 2)
+    assert context(path, context=32768) == 32768
+    loaded.clear()
+    with pytest.raises(OutOfSpace, match=r"tiny, beside its draft model, needs"):
+        context(path, context=32768, draft=str(path))
+    assert loaded == []
+    assert context(path, draft=str(path)) < context(path)
 
 
 def test_swap_makes_room_but_no_longer_context(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
