@@ -64,9 +64,9 @@ class Completion:
         return grammar
 
     @property
-    def awaits_grammar(self) -> bool:
-        """Whether what is sampled after the next token may have to follow a grammar."""
-        return self._grammar is not None
+    def may_be_diverted(self) -> bool:
+        """Whether a grammar may begin, or tokens be forced, after the next token."""
+        return self._grammar is not None or self._sequence.request.reasoning_budget is not None
 
     def push(self, token: int, score: TokenScore | None) -> Iterator[Event]:
         """Books one token, sampled or forced; yields what it makes certain."""

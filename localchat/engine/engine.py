@@ -298,8 +298,13 @@ class Engine:
             grammar=group.grammar,
         )
         self._scheduler.add(sequence)
+        self._constrain(sequence, completion)
+
+    def _constrain(self, sequence: Sequence, completion: Completion) -> None:
+        """From where the answer begins it follows the request's grammar."""
         if grammar := completion.due_grammar:
             self._runner.constrain(sequence, grammar)
+        sequence.may_guess = not completion.may_be_diverted
 
     def _cancel_now(self, request_id: str, long: TooLong | None) -> list[Report]:
         """Ends a request; `long` says that it waits for a summary, which ends too."""
@@ -334,21 +339,15 @@ class Engine:
             if completion.finish_reason is not None:
                 self._drop_surplus(sequence, len(output.tokens) - count)
                 return events + self._finish(sequence, completion.finish_reason)
-            forced = completion.take_forced()
-            if forced or completion.awaits_grammar:
-                # What was sampled after this token does not count: it must be another.
-                self._drop_surplus(sequence, len(output.tokens) - count)
-                for token in forced:
-                    sequence.tokens.append(token)
-                    events += completion.push(token, None)
-                if grammar := completion.due_grammar:
-                    try:
-                        self._runner.constrain(sequence, grammar)
-                    except LocalchatError as error:
-                        return [*events, self._fail(self._groups[sequence.request.id], error)]
-                if completion.finish_reason is not None:
-                    return events + self._finish(sequence, completion.finish_reason)
-                return events
+        for token in completion.take_forced():
+            sequence.tokens.append(token)
+            events += completion.push(token, None)
+        if completion.finish_reason is not None:
+            return events + self._finish(sequence, completion.finish_reason)
+        try:
+            self._constrain(sequence, completion)
+        except LocalchatError as error:
+            return [*events, self._fail(self._groups[sequence.request.id], error)]
         return events
 
     def _drop_surplus(self, sequence: Sequence, count: int) -> None:

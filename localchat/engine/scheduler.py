@@ -212,7 +212,9 @@ class Scheduler:
 
     def _draft(self, sequence: Sequence) -> tuple[int, ...]:
         """Guesses, for a sequence that has the machine to itself: rows of others gain more."""
-        if self._drafter is None or len(self.running) > 1 or not sequence.request.speculate:
+        if self._drafter is None or len(self.running) > 1:
+            return ()
+        if not (sequence.request.speculate and sequence.may_guess):
             return ()
         most = min(self.cells.num_free, self.token_budget) - 1
         return self._drafter.propose(sequence, most)

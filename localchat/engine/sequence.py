@@ -33,6 +33,9 @@ class Sequence:
     """Prompt tokens found in the KV cache when the sequence first ran."""
     num_computed_tokens: int = 0
     """Tokens whose keys and values are in the KV cache."""
+    may_guess: bool = True
+    """Whether only the model decides what comes next: else guesses that it confirms, and the
+    sampler remembers, might have to be taken back."""
     slot: int | None = None
     floor: int = 0
     """To fewer tokens than these its memory can't be cut back, nor can fewer be copied."""

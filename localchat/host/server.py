@@ -35,8 +35,8 @@ from localchat.types import EngineInfo, LoadOptions, ModelRef
 _FIRST_CLIENT = 30.0
 # Seconds that clients get to read the last frames, all together.
 _LAST_WORDS = 1.0
-# Seconds to save conversations before the process ends; whoever stops engines waits 5.
-_FAREWELL = 4.0
+# Seconds to save conversations before the process ends; whoever stops engines waits 5 for all.
+_FAREWELL = 3.5
 # How often an engine that waits looks whether its socket is still there to be found.
 _HOUSEKEEPING = 60.0
 

@@ -641,8 +641,10 @@ class Prophet:
 
     def __init__(self, next_token: NextToken) -> None:
         self.next_token = next_token
+        self.num_asked = 0
 
     def propose(self, sequence: Sequence, most: int) -> tuple[int, ...]:
+        self.num_asked += 1
         tokens = list(sequence.tokens)
         for _ in range(min(most, 5)):
             tokens.append(self.next_token(tokens))
@@ -682,6 +684,7 @@ def test_a_grammar_constrains_the_answer_from_its_first_token(is_guessed: bool) 
     constrain = bench.runner.constrain
 
     def note(sequence: Sequence, grammar: str) -> None:
+        assert not drafter or not drafter.num_asked, "what a sampler has seen can't be taken back"
         tokens_then.extend(sequence.tokens)
         constrain(sequence, grammar)
 
@@ -690,6 +693,7 @@ def test_a_grammar_constrains_the_answer_from_its_first_token(is_guessed: bool) 
     assert bytes(tokens_then) == b"p<think>some thoughts</think>"
     assert (bench.thoughts(), bench.text()) == ("some thoughts", "{}")
     assert len(bench.runner.constrained) == 1
+    assert not drafter or drafter.num_asked > 0
 
 
 def test_an_answer_without_thoughts_is_constrained_at_once() -> None:
@@ -732,6 +736,7 @@ def test_a_used_up_reasoning_budget_makes_the_model_answer(is_guessed: bool) -> 
     assert bench.thoughts().strip() == "abcdefgh"[: len(bench.thoughts().strip())]
     assert len(bench.thoughts().strip()) <= 8
     assert forced.strip() not in bench.thoughts().encode()
+    assert not drafter or not drafter.num_asked, "what a sampler has seen can't be taken back"
 
 
 def test_a_failed_token_fails_its_request_and_the_others_go_on() -> None:
