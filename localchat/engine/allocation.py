@@ -58,7 +58,7 @@ def allocate(
         layers = min(options.gpu_layers, needed.layers + 1) if gpus else 0
     log(f"context of {length} tokens, {layers} layers on GPUs; {found.memory} bytes available")
     # llama.cpp holds no interpreter lock while it works, so Python's share runs beside it.
-    imported = _beside(lambda: import_module("localchat.engine.chat_template"))
+    imported = _beside(_import_the_rest)
 
     def attempt(layers: int) -> tuple[Model, Context, PromptBuilder]:
         return _load(model, options, length, layers, imported)
@@ -94,6 +94,11 @@ def _load(
         weights.close()
         raise
     return weights, context, prompts()
+
+
+def _import_the_rest() -> None:
+    for name in ("chat_template", "assemble"):
+        import_module(f"localchat.engine.{name}")
 
 
 def _prompt_builder(weights: Model, model: ModelRef) -> PromptBuilder:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import zip_longest
 from typing import Protocol
 
@@ -17,6 +17,7 @@ from localchat.engine.completion import Completion, Pieces
 from localchat.engine.group import Group
 from localchat.engine.intake import Intake, TooLong
 from localchat.engine.kv_cache import WORTH_SAVING
+from localchat.engine.reports import Report, Summarised
 from localchat.engine.scheduled import Aborted, Chunk, Copy, Output, Restore, ScheduledBatch, State
 from localchat.engine.scheduler import Scheduler
 from localchat.engine.sequence import Sequence
@@ -52,19 +53,6 @@ class Checkpoints(Protocol):
     """Keeps states in memory; `localchat.engine.saved.SavedStates`."""
 
     def checkpoint(self, tokens: list[int], state: State) -> None: ...
-
-
-@dataclass(frozen=True, slots=True)
-class Summarised:
-    """Part of a summary is there: whoever runs the engine must call `Engine.resume` with it.
-
-    Templates are rendered in the main thread, and steps are not. Not an event for clients.
-    """
-
-    request_id: str
-
-
-Report = Event | Summarised
 
 
 class Engine:

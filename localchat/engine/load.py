@@ -8,12 +8,15 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from localchat.engine.allocation import allocate
-from localchat.engine.engine import Engine
 from localchat.engine.snapshots import SnapshotStore
 from localchat.snapshot_files import default_budget
 from localchat.types import LoadOptions, ModelRef
+
+if TYPE_CHECKING:
+    from localchat.engine.engine import Engine
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,10 +39,10 @@ def load(
     files end the process.
     """
     start = time.monotonic()
-    # Imported here: the engine process listens, and can be told to leave, before it loads.
+    weights, context, prompts = allocate(model, options, log)
+    # Imported here: the engine process listens before, and `allocate` does it beside the weights.
     from localchat.engine.assemble import assemble
 
-    weights, context, prompts = allocate(model, options, log)
     store = _store(model, options, snapshots, log) if snapshots else None
     engine = assemble(weights, context, prompts, options, store)
     return LoadedEngine(engine, prompts.has_template, time.monotonic() - start)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Container, Iterable
 from dataclasses import replace
 
-from localchat.engine.engine import Report
+from localchat.engine.reports import Report
 from localchat.events import LAST_EVENTS, Event, ReasoningDelta, TextDelta
 
 DELIVERY_INTERVAL = 0.04

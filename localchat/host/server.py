@@ -20,8 +20,8 @@ from pathlib import Path
 from typing import Any
 
 from localchat import __version__
-from localchat.engine.engine import Report, Summarised
 from localchat.engine.load import LoadedEngine
+from localchat.engine.reports import Report, Summarised
 from localchat.errors import EngineFailed, LocalchatError
 from localchat.events import LAST_EVENTS, Event, Failed
 from localchat.host.connection import Connection

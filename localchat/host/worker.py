@@ -9,8 +9,8 @@ from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 
-from localchat.engine.engine import Report as EngineReport
 from localchat.engine.load import LoadedEngine, load
+from localchat.engine.reports import Report as EngineReport
 from localchat.errors import EngineFailed, LocalchatError
 from localchat.host.delivery import are_patient, can_wait
 from localchat.types import LoadOptions, ModelRef

@@ -11,10 +11,11 @@ from hypothesis import strategies as st
 
 from localchat.engine.cells import CellLedger
 from localchat.engine.chat_template import ChatTemplate
-from localchat.engine.engine import Engine, Report, Summarised
+from localchat.engine.engine import Engine
 from localchat.engine.intake import Intake, TooLong
 from localchat.engine.kv_cache import KVCache
 from localchat.engine.prompt import PromptBuilder
+from localchat.engine.reports import Report, Summarised
 from localchat.engine.scheduled import Output, Restore, ScheduledBatch, State
 from localchat.engine.scheduler import Drafter, Scheduler
 from localchat.engine.sequence import Sequence

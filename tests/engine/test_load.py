@@ -13,8 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from localchat.engine.engine import Engine, Summarised
+from localchat.engine.engine import Engine
 from localchat.engine.load import load
+from localchat.engine.reports import Summarised
 from localchat.engine.runner import ModelRunner
 from localchat.engine.scheduled import Chunk, Output
 from localchat.errors import ModelLoadFailed

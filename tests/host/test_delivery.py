@@ -7,7 +7,7 @@ from itertools import groupby
 from hypothesis import given
 from hypothesis import strategies as st
 
-from localchat.engine.engine import Report, Summarised
+from localchat.engine.reports import Report, Summarised
 from localchat.events import Event, Failed, PrefillProgress, TextDelta
 from localchat.host.delivery import are_patient, can_wait, merge_text
 
