@@ -8,7 +8,7 @@ from typing import Any
 
 from localchat.errors import ConfigError, EngineFailed, ModelLoadFailed, OutOfSpace
 from localchat.llama.batch import Batch
-from localchat.llama.library import C, reason
+from localchat.llama.library import C, forget_errors, reason
 from localchat.llama.memory import Memory
 from localchat.llama.model import Model
 from localchat.types import KVType
@@ -52,6 +52,7 @@ class Context:
         params.type_k = params.type_v = _KV_TYPES[kv_type]
         # A window that keeps only its last tokens could not be cut back to an earlier position.
         params.swa_full = True
+        forget_errors()
         self._handle: Any = C.llama_init_from_model(model.handle, params)
         if not self._handle:
             if kv_type != "f16" and _UNQUANTIZABLE.search(reason()):

@@ -78,6 +78,11 @@ def start(log: Callable[[str], None]) -> None:
     C.llama_backend_init()
 
 
+def forget_errors() -> None:
+    """Before something is tried: what `reason` says after it is then about nothing else."""
+    _last_errors.clear()
+
+
 def reason() -> str:
     """Why something just failed, in llama.cpp's words.
 

@@ -6,7 +6,7 @@ import os
 from typing import Any
 
 from localchat.errors import ModelLoadFailed
-from localchat.llama.library import C, reason
+from localchat.llama.library import C, forget_errors, reason
 from localchat.llama.vocabulary import Vocabulary
 
 
@@ -21,6 +21,7 @@ class Model:
         """
         params = C.llama_model_default_params()
         params.n_gpu_layers = gpu_layers
+        forget_errors()
         self._handle: Any = C.llama_model_load_from_file(os.fsencode(path), params)
         if not self._handle:
             raise ModelLoadFailed(
