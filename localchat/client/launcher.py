@@ -65,25 +65,30 @@ def _open(model: ModelRef, options: LoadOptions, keep_alive: float, paths: Paths
         connection = endpoint.connect() or _start(endpoint, model, options, keep_alive, paths)
         client = SocketClient(connection, log)
         try:
-            client.greet(keep_alive)
-        except OtherVersion:
-            client.retire_engine()
-            client.close()
-            continue
-        except EngineDied:
-            client.close()
-            if attempt == _ATTEMPTS - 1:
-                raise
-            continue
-        try:
-            client.wait_until_ready()
+            if _greet(client, keep_alive, is_last=attempt == _ATTEMPTS - 1):
+                client.wait_until_ready()
+                return client
         except BaseException:
             client.close()
             raise
-        return client
+        client.close()
     raise LocalchatError(
         "An engine of another version keeps taking this model.", "localchat stop --all"
     )
+
+
+def _greet(client: SocketClient, keep_alive: float, *, is_last: bool) -> bool:
+    """False if the engine was leaving, or is of another version and leaves now: try again."""
+    try:
+        client.greet(keep_alive)
+    except OtherVersion:
+        client.retire_engine()
+        return False
+    except EngineDied:
+        if is_last:
+            raise
+        return False
+    return True
 
 
 def _key(model: ModelRef, options: LoadOptions) -> str:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from contextlib import closing
@@ -17,10 +19,11 @@ import pytest
 
 from localchat import __version__, paths
 from localchat.client.engines import running
-from localchat.client.launcher import open_engine
+from localchat.client.launcher import _key, open_engine
 from localchat.client.socket_client import SocketClient
 from localchat.errors import EngineDied, LocalchatError, ModelLoadFailed, OutOfSpace
 from localchat.host.endpoint import Endpoint
+from localchat.host.protocol import encode
 from localchat.paths import Paths
 from localchat.types import LoadOptions, ModelRef
 from tests.client import (
@@ -302,6 +305,25 @@ def test_a_file_llama_refuses_is_reported_and_its_engine_leaves(
     with pytest.raises(ModelLoadFailed, match="can't load"):
         open_model(bad)
     wait_until(lambda: not list(Endpoint.all(places.runtime)))
+
+
+def test_an_engine_may_fail_before_it_has_said_welcome(tiny: Tiny, places: Paths) -> None:
+    model, options = ModelRef("tiny", str(tiny())), LoadOptions()
+    listener, _ = Endpoint(places.runtime, _key(model, options)).listen()
+
+    def fail() -> None:
+        with listener, listener.accept()[0] as connection:
+            connection.sendall(
+                encode({"op": "failed", "kind": "ModelLoadFailed", "message": "No."})
+            )
+            connection.recv(4096)
+
+    engine = threading.Thread(target=fail)
+    engine.start()
+    with pytest.raises(ModelLoadFailed, match="No"):
+        open_engine(model, options, 0, places)
+    engine.join()
+    gc.collect()  # a connection left open is an error here
 
 
 def test_a_runtime_folder_of_somebody_else_is_refused(
