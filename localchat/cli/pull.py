@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -15,17 +16,28 @@ from localchat.paths import Paths
 from localchat.types import ModelRef
 
 _STEP = 10  # percent between two lines where a bar can't be drawn
+_INTERVAL = 0.25  # seconds between two events of --json
+
+Progress = Callable[[int, int], None]
 
 
 @click.command("pull")
 @click.argument("name")
 @offline_option
-def command(name: str, offline: bool) -> None:
+@click.option("--json", "as_json", is_flag=True, help="Print progress and result as JSON lines.")
+def command(name: str, offline: bool, as_json: bool) -> None:
     """Download the model NAME and verify it. Nothing is done if it is there and intact."""
     places = paths.find()
     offline = offline or config.load(places).offline
-    model = pull_with_progress(name, places, offline=offline)
-    output.line(model.path)
+    if not as_json:
+        output.line(pull_with_progress(name, places, offline=offline).path)
+        return
+    from localchat.registry.resolve import pull
+
+    model = pull(name, places, offline=offline, progress=events())
+    output.json_line(
+        {"event": "done", "name": model.name, "path": model.path, "sha256": model.sha256}
+    )
 
 
 def pull_with_progress(name: str, places: Paths, *, offline: bool) -> ModelRef:
@@ -37,8 +49,23 @@ def pull_with_progress(name: str, places: Paths, *, offline: bool) -> ModelRef:
         return pull(name, places, offline=offline, progress=progress)
 
 
+def events() -> Progress:
+    """Prints what it is told, a JSON object a line, not more often than anyone could read."""
+    last, shown = -_INTERVAL, -1
+
+    def report(done: int, total: int) -> None:
+        nonlocal last, shown
+        now = time.monotonic()
+        if done != shown and (now - last >= _INTERVAL or done == total):
+            last, shown = now, done
+            output.json_line({"event": "progress", "done": done, "total": total})
+            output.finish()
+
+    return report
+
+
 @contextmanager
-def _bar(title: str) -> Iterator[Callable[[int, int], None]]:
+def _bar(title: str) -> Iterator[Progress]:
     from rich.console import Console
     from rich.progress import (
         BarColumn,
@@ -62,7 +89,7 @@ def _bar(title: str) -> Iterator[Callable[[int, int], None]]:
 
 
 @contextmanager
-def _lines(title: str) -> Iterator[Callable[[int, int], None]]:
+def _lines(title: str) -> Iterator[Progress]:
     shown = -_STEP
 
     def report(done: int, total: int) -> None:

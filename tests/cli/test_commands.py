@@ -14,6 +14,7 @@ import pytest
 
 from localchat import __version__
 from localchat.cli.commands import group
+from localchat.cli.pull import events
 from localchat.client.engines import running
 from localchat.config import Settings
 from localchat.host.endpoint import Endpoint
@@ -83,6 +84,25 @@ class TestModels:
         done = localchat("models", "path", "gemma3")
         assert (done.returncode, done.stdout) == (3, "")
         assert done.stderr.endswith("Try: localchat pull gemma3-270m\n")
+
+    def test_pulling_what_is_there_as_json(
+        self, localchat: CommandRunner, installed_starter: Path
+    ) -> None:
+        for command in (["pull"], ["models", "pull"]):
+            (end,) = localchat(*command, "smollm2", "--json").stdout.splitlines()
+            assert json.loads(end) == {
+                "event": "done",
+                "name": "smollm2-135m",
+                "path": str(installed_starter),
+                "sha256": installed_starter.stem,
+            }
+
+    def test_progress_as_json_tells_the_end_once(self, capsys: pytest.CaptureFixture[str]) -> None:
+        report = events()
+        for done in (0, 1, 10, 10):
+            report(done, 10)
+        told = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+        assert [event["done"] for event in told] == [0, 10]
 
 
 class TestConfig:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from localchat.cli import pull
 from localchat.cli.models import list_models, path
 
 
@@ -12,5 +13,5 @@ def command() -> None:
     """List models and find their files."""
 
 
-for each in (list_models, path):
+for each in (list_models, path, pull):
     command.add_command(each.command)
