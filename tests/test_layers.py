@@ -20,6 +20,7 @@ BASE = {
     "__init__",
     "snapshot_files",
     "gguf",
+    "gguf_cursor",
     "fit",
     "cgroups",
     "room",
