@@ -19,6 +19,8 @@ from localchat.paths import Paths
 from localchat.registry import catalog
 from localchat.registry.manifest import ModelFile
 
+from .hub import hub as hub
+
 PARTS = 2
 
 CHILD = """

@@ -15,7 +15,7 @@ from .traffic import Body
 if TYPE_CHECKING:
     from .hub import Hub
 
-_STEP = 256 << 10
+_STEP = 64 << 10
 _PAUSE = 0.02  # seconds between two pieces of a slow body
 _DRAIN = 10.0  # seconds that a reset waits for a client that doesn't read
 
