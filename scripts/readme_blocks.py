@@ -12,7 +12,7 @@ from localchat import config, errors
 from localchat.cli.commands import group
 from localchat.errors import LocalchatError
 from localchat.paths import find
-from localchat.registry.resolve import listing
+from localchat.registry.listing import listing
 
 
 def help_text(*command: str) -> str:

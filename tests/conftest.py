@@ -17,12 +17,26 @@ import pytest
 from localchat import paths
 from localchat.client.engines import running
 from localchat.paths import Paths
-from localchat.registry.resolve import pull
+from localchat.registry.pull import pull
 from tests.tiny_models import write_tiny_model
 
 # Engines of tests share the cores with pytest: threads that spin while they wait would stand in
 # each other's way. Read when the OpenMP library is loaded, here or in an engine process.
 os.environ["GOMP_SPINCOUNT"] = "1000"
+
+
+class Quiet:
+    """A watcher that shows nothing, and keeps the notes."""
+
+    def __init__(self) -> None:
+        self.notes: list[str] = []
+
+    def progress(self, done: int, total: int) -> None:
+        pass
+
+    def note(self, text: str) -> None:
+        self.notes.append(text)
+
 
 CommandRunner = Callable[..., "subprocess.CompletedProcess[str]"]
 
@@ -81,7 +95,7 @@ def pulled(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
     places = Paths(*(folder / part for part in ("config", "data", "cache", "state", "run")))
 
     def fetch(name: str) -> Path:
-        return Path(pull(name, places, offline=False, progress=lambda *_: None).path)
+        return Path(pull(name, places, offline=False, watcher=Quiet()).model.path)
 
     return fetch
 
@@ -103,7 +117,7 @@ def installed_starter(starter: Path, places: Paths) -> Path:
     """The starter model, installed in this test's home."""
     paths.make_private(places.models)
     os.link(starter, places.models / starter.name)
-    return Path(pull("smollm2-135m", places, offline=True, progress=lambda *_: None).path)
+    return Path(pull("smollm2-135m", places, offline=True, watcher=Quiet()).model.path)
 
 
 @pytest.fixture(scope="session")

@@ -2,101 +2,73 @@
 
 from __future__ import annotations
 
-import sys
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-
 import click
 
 from localchat import config, paths
 from localchat.cli import output
 from localchat.cli.options import offline_option
+from localchat.cli.progress import Events, shown
+from localchat.errors import LocalchatError
 from localchat.paths import Paths
 from localchat.types import ModelRef
-
-_STEP = 10  # percent between two lines where a bar can't be drawn
-_INTERVAL = 0.25  # seconds between two events of --json
-
-Progress = Callable[[int, int], None]
 
 
 @click.command("pull")
 @click.argument("name")
 @offline_option
+@click.option(
+    "--sha256", metavar="HEX", help="With an address: the digest that the file must have."
+)
+@click.option(
+    "--token", is_flag=True, help="Show the hub your access token, for models that need one."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print progress and result as JSON lines.")
-def command(name: str, offline: bool, as_json: bool) -> None:
-    """Download the model NAME and verify it. Nothing is done if it is there and intact."""
+def command(name: str, offline: bool, sha256: str | None, token: bool, as_json: bool) -> None:
+    """Download the model NAME and verify it. Nothing is done if it is there and intact.
+
+    NAME is a model of the catalogue (qwen3-4b, qwen3-4b:q8_0), a repository of the Hugging Face
+    hub (OWNER/REPO:Q4_K_M), a file there (hf:OWNER/REPO/FILE.gguf@REVISION), or the address of a
+    .gguf file together with its --sha256. A download that was cut off goes on where it stopped.
+    """
+    from localchat.registry.pull import pull
+
     places = paths.find()
     offline = offline or config.load(places).offline
     if not as_json:
-        output.line(pull_with_progress(name, places, offline=offline).path)
+        with shown(f"Downloading {name}") as watcher:
+            done = pull(name, places, offline=offline, watcher=watcher, token=token, sha256=sha256)
+        if done.served:
+            output.note(f"{done.model.name} came from {', '.join(done.served)}.")
+        output.line(done.model.path)
         return
-    from localchat.registry.resolve import pull
-
-    model = pull(name, places, offline=offline, progress=events())
+    try:
+        done = pull(name, places, offline=offline, watcher=Events(), token=token, sha256=sha256)
+    except LocalchatError as error:
+        output.json_line(
+            {
+                "event": "error",
+                "message": str(error),
+                "hint": error.hint,
+                "exit_code": error.exit_code,
+            }
+        )
+        raise
     output.json_line(
-        {"event": "done", "name": model.name, "path": model.path, "sha256": model.sha256}
+        {
+            "event": "done",
+            "name": done.model.name,
+            "path": done.model.path,
+            "sha256": done.model.sha256,
+            "size": done.record.size,
+            "pinned": done.record.is_pinned,
+            "sources": list(done.served),
+        }
     )
 
 
 def pull_with_progress(name: str, places: Paths, *, offline: bool) -> ModelRef:
     """Pulls a model, showing a bar on a terminal and plain lines elsewhere, on stderr."""
-    from localchat.registry.resolve import pull
+    from localchat.registry.pull import pull
 
-    show = _bar if sys.stderr is not None and sys.stderr.isatty() else _lines
-    with show(f"Downloading {name}") as progress:
-        return pull(name, places, offline=offline, progress=progress)
-
-
-def events() -> Progress:
-    """Prints what it is told, a JSON object a line, not more often than anyone could read."""
-    last, shown = -_INTERVAL, -1
-
-    def report(done: int, total: int) -> None:
-        nonlocal last, shown
-        now = time.monotonic()
-        if done != shown and (now - last >= _INTERVAL or done == total):
-            last, shown = now, done
-            output.json_line({"event": "progress", "done": done, "total": total})
-            output.finish()
-
-    return report
-
-
-@contextmanager
-def _bar(title: str) -> Iterator[Progress]:
-    from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        DownloadColumn,
-        Progress,
-        TextColumn,
-        TimeRemainingColumn,
-        TransferSpeedColumn,
-    )
-
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        DownloadColumn(),
-        TransferSpeedColumn(),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(title, total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)
-
-
-@contextmanager
-def _lines(title: str) -> Iterator[Progress]:
-    shown = -_STEP
-
-    def report(done: int, total: int) -> None:
-        nonlocal shown
-        percent = 100 * done // total if total else 0
-        if percent >= shown + _STEP:
-            shown = percent - percent % _STEP
-            output.note(f"{title}: {percent}% of {total / 1e6:.0f} MB")
-
-    yield report
+    with shown(f"Downloading {name}") as watcher:
+        return pull(name, places, offline=offline, watcher=watcher).model

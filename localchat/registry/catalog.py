@@ -13,10 +13,8 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from localchat.errors import ConfigError, ModelNotFound
+from localchat.registry.catalog_folder import folder
 from localchat.registry.manifest import Manifest, ModelFile
-
-_PACKAGED = Path(__file__).parents[1] / "models"
-_CHECKOUT = Path(__file__).parents[2] / "models"
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,14 +40,6 @@ class Entry:
 def load() -> tuple[Manifest, ...]:
     """All manifests, by name. Raises ConfigError if one can't be read or is not valid."""
     return tuple(_read(path) for path in sorted(folder().glob("*.toml")))
-
-
-def folder() -> Path:
-    """Where the manifests are: in the installed package, else beside it in a checkout.
-
-    In this order, because beside an installed package lie other projects' folders.
-    """
-    return _PACKAGED if any(_PACKAGED.glob("*.toml")) else _CHECKOUT
 
 
 def entries() -> tuple[Entry, ...]:

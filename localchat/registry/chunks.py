@@ -97,6 +97,21 @@ def hash_file(file: BinaryIO, *, most: int | None = None) -> Hasher:
     return hasher
 
 
+def write(path: Path, found: Chunks) -> None:
+    """Keeps the chunks of the model file at `path`. Raises OSError."""
+    temporary = location(path).with_suffix(".chunks.tmp")
+    temporary.write_bytes(found.dump())
+    temporary.replace(location(path))
+
+
+def read(path: Path) -> Chunks | None:
+    """The chunks that were kept of the model file at `path`; None if there are none to be used."""
+    try:
+        return Chunks.parse(location(path).read_bytes())
+    except (OSError, ValueError):
+        return None
+
+
 def location(path: Path) -> Path:
     """Where the chunks of the model file at `path` are kept."""
     return path.with_suffix(".chunks")

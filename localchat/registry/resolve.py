@@ -1,4 +1,4 @@
-"""From what the user typed to a model file that is there and verified.
+"""From what the user typed to a model file that is there and verified. Never uses the network.
 
 Warm commands end in `installed.lookup`; the catalogue, and with it pydantic (0.05-0.2 s), is
 imported only where that has no answer.
@@ -6,143 +6,142 @@ imported only where that has no answer.
 
 from __future__ import annotations
 
-import os
+import datetime
 import stat
-from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from localchat.errors import (
-    LocalchatError,
-    ModelLoadFailed,
-    ModelNotFound,
-    NetworkNeeded,
-    VerificationFailed,
-)
+from localchat import __version__
+from localchat.errors import LocalchatError, ModelLoadFailed, ModelNotFound, VerificationFailed
 from localchat.paths import Paths
-from localchat.registry import installed, verify
+from localchat.registry import blobs, installed, names, verify
+from localchat.registry.installed import Part, Record
 from localchat.types import ModelRef
 
 if TYPE_CHECKING:
     from localchat.registry.catalog import Entry
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
-    """One model file of the catalogue, for a list."""
-
-    name: str
-    """What to type to get this file."""
-    aliases: tuple[str, ...]
-    family: str
-    parameters: int
-    context_length: int
-    """Tokens."""
-    quantization: str
-    size: int
-    """Bytes."""
-    licence: str
-    installed: bool
-    """A file of the right size is there; its content is checked when it is used."""
-    path: Path | None
-    """Where it is, if it is installed."""
-
-
 def resolve(name: str, paths: Paths) -> ModelRef:
-    """The model for a catalogue name or for a path to a GGUF file. Never uses the network.
+    """The model for a name of any kind, or for a path to a GGUF file.
 
-    What contains a separator or ends in .gguf is a path. The result's name is the path as
-    given, or the catalogue's own name for the file.
+    The result's name is the path as given, or the name that it is installed under.
 
-    Raises ModelNotFound (unknown, or known but not installed), VerificationFailed (the
-    installed file has been changed) or ModelLoadFailed (the path is not a GGUF file).
+    Raises ModelNotFound (unknown, or known but not installed), VerificationFailed (an installed
+    file has been changed), ModelLoadFailed (the path is not a GGUF file) or UsageError.
     """
-    if os.sep in name or name.lower().endswith(".gguf"):
-        return _from_path(name)
     if found := installed.lookup(name, paths):
         return found
-    entry = _find(name)
-    if found := _check(entry, paths):
-        return found
-    raise ModelNotFound(f"The model {entry.name} is not installed.", f"localchat pull {entry.name}")
+    if known := installed.find(name, paths):
+        return _checked(known, paths)
+    parsed = names.parse(name)
+    if isinstance(parsed, names.PathName):
+        return _from_path(name)
+    if isinstance(parsed, names.CatalogueName):
+        from localchat.registry import catalog
 
-
-def pull(
-    name: str, paths: Paths, *, offline: bool, progress: Callable[[int, int], None]
-) -> ModelRef:
-    """Installs a model of the catalogue, or replaces its damaged file; then as `resolve`.
-
-    A file that is there is hashed, whatever its stamp says: this is also the way to repair one
-    and to take over a changed manifest. Only if it is not the right one is a new one fetched.
-    `progress` gets (done, total) in bytes of the model file.
-
-    Raises ModelNotFound (not in the catalogue), NetworkNeeded (also: a fetch is needed and
-    `offline` forbids it), VerificationFailed (the source sent something else) or OutOfSpace.
-    """
-    entry = _find(name)
-    try:
-        if found := _check(entry, paths):
+        entry = catalog.find(parsed.text)
+        if found := _unrecorded(entry, paths):
             return found
-    except VerificationFailed:
-        pass  # replaced below; until then the damaged file stays
-    if offline:
-        raise NetworkNeeded(
-            f"The model {entry.name} has to be downloaded, and localchat is offline.",
-            f"localchat pull {entry.name} (with offline mode off)",
-        )
-    from localchat.registry import download
-
-    try:
-        path = download.fetch(entry.file, paths, progress)
-    except LocalchatError as error:
-        error.hint = error.hint or f"localchat pull {entry.name}"
-        raise
-    return _remember(entry, verify.stamp(path), paths)
+        name = entry.name
+    raise ModelNotFound(f"The model {name} is not installed.", f"localchat pull {name}")
 
 
-def listing(paths: Paths) -> tuple[Row, ...]:
-    """Every file of the catalogue, installed or not. Hashes nothing."""
-    from localchat.registry import catalog
+def _checked(known: Record, paths: Paths) -> ModelRef:
+    """The model after hashing its files, which look different or were verified by another version.
 
-    return tuple(_row(entry, paths) for entry in catalog.entries())
+    A newer localchat takes its template and defaults from its own catalogue.
+    """
+    parts = [_verified(part, known, paths) for part in known.all_parts]
+    count = len(known.parts)
+    fresh = replace(
+        known,
+        parts=tuple(parts[:count]),
+        projector=parts[count] if known.projector else None,
+        version=__version__,
+    )
+    if known.version != __version__ and known.origin == "catalogue":
+        fresh = _up_to_date(fresh)
+    _remember(fresh, paths)
+    return fresh.model(paths)
 
 
-def _find(name: str) -> Entry:
-    from localchat.registry import catalog
-
-    return catalog.find(name)
-
-
-def _check(entry: Entry, paths: Paths) -> ModelRef | None:
-    """The model, after hashing its file; None if there is none."""
-    path = installed.location(entry.file.sha256, paths)
+def _verified(part: Part, known: Record, paths: Paths) -> Part:
+    path = installed.location(part.sha256, paths)
     try:
         seen = verify.stamp(path)
-        if verify.matches(path, entry.file.size, entry.file.sha256):
-            return _remember(entry, seen, paths)
+        if seen != part.stamp and not verify.matches(path, part.size, part.sha256):
+            raise VerificationFailed(
+                f"The file of the model {known.name} has changed since it was installed.",
+                f"localchat models repair {known.name}",
+            )
     except FileNotFoundError:
-        return None
+        where = path.readlink() if path.is_symlink() else path
+        raise ModelNotFound(
+            f"The file of the model {known.name} is gone: {where}.", f"localchat pull {known.name}"
+        ) from None
     except OSError as error:
-        raise ModelLoadFailed(
-            f"{path} can't be read: {error.strerror}.", f"chmod u+r {path}"
-        ) from error
-    raise VerificationFailed(
-        f"The file of the model {entry.name} has changed since it was installed.",
-        f"localchat pull {entry.name}",
-    )
+        raise _unreadable(path, error) from error
+    return Part(part.sha256, seen)
 
 
-def _remember(entry: Entry, seen: verify.Stamp, paths: Paths) -> ModelRef:
-    model = ModelRef(
+def _up_to_date(record: Record) -> Record:
+    from localchat.registry import catalog
+
+    try:
+        manifest = catalog.find(record.name).manifest
+    except LocalchatError:  # the catalogue has dropped it; what is installed goes on
+        return record
+    return replace(record, chat_template=manifest.chat_template, sampling=manifest.sampling.pairs())
+
+
+def _unrecorded(entry: Entry, paths: Paths) -> ModelRef | None:
+    """A model of the catalogue whose files are there, though the lock file does not say so."""
+    file, manifest = entry.file, entry.manifest
+    parts = []
+    for blob in file.blobs:
+        if blob.sha256 is None or blob.size is None:
+            return None
+        path = installed.location(blob.sha256, paths)
+        try:
+            seen = verify.stamp(path)
+            if not verify.matches(path, blob.size, blob.sha256):
+                return None
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise _unreadable(path, error) from error
+        parts.append(Part(blob.sha256, seen))
+    record = Record(
         name=entry.name,
-        path=str(installed.location(entry.file.sha256, paths)),
-        sha256=entry.file.sha256,
-        chat_template=entry.manifest.chat_template,
-        sampling=entry.manifest.sampling.pairs(),
+        keys=entry.keys,
+        parts=tuple(parts),
+        quantization=file.quantization,
+        when=datetime.date.today().isoformat(),
+        licence=manifest.licence,
+        chat_template=manifest.chat_template,
+        sampling=manifest.sampling.pairs(),
+        sources={
+            blob.sha256 or "": [source.model_dump(mode="json") for source in blob.sources]
+            for blob in file.blobs
+        },
     )
-    installed.record(model, entry.keys, seen, paths)
-    return model
+    _remember(record, paths)
+    return record.model(paths)
+
+
+def _remember(record: Record, paths: Paths) -> None:
+    """A models folder that can't be written to, or a full disk, must not stop a chat."""
+    try:
+        blobs.lay_out(record.parts, paths)
+        installed.record(record, paths)
+    except (OSError, LocalchatError):
+        return
+
+
+def _unreadable(path: Path, error: OSError) -> ModelLoadFailed:
+    return ModelLoadFailed(f"{path} can't be read: {error.strerror}.", f"chmod u+r {path}")
 
 
 def _from_path(given: str) -> ModelRef:
@@ -168,21 +167,3 @@ def _from_path(given: str) -> ModelRef:
 
 def _not_a_model(given: str, why: str) -> ModelLoadFailed:
     return ModelLoadFailed(f"{given!r} {why}: it can't be loaded.", "localchat models list")
-
-
-def _row(entry: Entry, paths: Paths) -> Row:
-    path = installed.location(entry.file.sha256, paths)
-    there = path.is_file() and path.stat().st_size == entry.file.size
-    manifest = entry.manifest
-    return Row(
-        name=entry.name,
-        aliases=manifest.aliases,
-        family=manifest.family,
-        parameters=manifest.parameters,
-        context_length=manifest.context_length,
-        quantization=entry.file.quantization,
-        size=entry.file.size,
-        licence=manifest.licence,
-        installed=there,
-        path=path if there else None,
-    )

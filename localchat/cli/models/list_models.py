@@ -14,7 +14,7 @@ from localchat.cli import output
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON array.")
 def command(as_json: bool) -> None:
     """List the models of the catalogue; installed ones are marked."""
-    from localchat.registry.resolve import listing
+    from localchat.registry.listing import listing
 
     rows = listing(paths.find())
     if as_json:
@@ -22,5 +22,5 @@ def command(as_json: bool) -> None:
         return
     width = max(len(row.name) for row in rows)
     for row in rows:
-        mark = "installed" if row.installed else f"{row.size / 1e6:.0f} MB"
+        mark = "installed" if row.installed else (f"{row.size / 1e6:,.0f} MB" if row.size else "?")
         output.line(f"{row.name:{width}}  {row.quantization:7}  {mark:>9}  {row.licence}")

