@@ -6,12 +6,10 @@ Where the bytes come from is the business of `sources`; nothing they say becomes
 from __future__ import annotations
 
 import errno
-import fcntl
 import os
 import shutil
-import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -25,14 +23,13 @@ from localchat.errors import (
     VerificationFailed,
 )
 from localchat.paths import Paths, make_private
-from localchat.registry import installed, verify
+from localchat.registry import installed, locks, verify
 from localchat.registry.manifest import HubSource, PypiSource, Source, UrlSource
 from localchat.registry.partial import Partial
 from localchat.registry.sources import pypi
 from localchat.registry.sources.http import OtherFile, Remote, WrongBytes
 
 _MARGIN = 1.05  # room for what the file system itself needs, and for other programs
-_GLANCE = 0.2  # seconds between two looks at another process's download
 
 
 class Watcher(Protocol):
@@ -70,7 +67,7 @@ def fetch(wanted: Wanted, paths: Paths, watcher: Watcher, *, token: bool = False
     folder = make_private(paths.models)
     target = installed.location(wanted.sha256, paths)
     served = None
-    with as_told(folder), _lock(target, wanted.size, watcher):
+    with as_told(folder), locked(target, wanted.size, watcher):
         if not verify.matches(target, wanted.size, wanted.sha256):
             served = _fetch(wanted, target, watcher, token=token)
     watcher.progress(wanted.size, wanted.size)
@@ -206,28 +203,18 @@ def _check_space(size: int, folder: Path) -> None:
         )
 
 
-@contextmanager
-def _lock(target: Path, size: int, watcher: Watcher) -> Iterator[None]:
-    """Only one process fetches a file. The kernel frees the lock when its holder dies."""
-    path = target.with_suffix(".lock")
-    flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-    descriptor = os.open(path, flags, 0o600)
-    try:
-        waited = False
-        while True:
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if not waited:
-                    watcher.note("Another localchat is downloading this file; waiting for it …")
-                    waited = True
-                watcher.progress(_size(target.with_suffix(".partial")), size)
-                time.sleep(_GLANCE)
-        yield
-    finally:
-        # The file stays: removing it would let two processes lock two files of one name.
-        os.close(descriptor)
+def locked(target: Path, size: int, watcher: Watcher) -> AbstractContextManager[None]:
+    """The lock of a file of `size` bytes; who waits for it is shown how its holder gets on."""
+    told = False
+
+    def waiting() -> None:
+        nonlocal told
+        if not told:
+            watcher.note("Another localchat is downloading this file; waiting for it …")
+            told = True
+        watcher.progress(_size(target.with_suffix(".partial")), size)
+
+    return locks.held(target, waiting)
 
 
 def _size(path: Path) -> int:
