@@ -28,9 +28,11 @@ Repo = Annotated[
 ]
 RepoFile = Annotated[
     str,
-    StringConstraints(pattern=r"(?i)\A(?:[\w+ ()-][\w.+ ()-]*/)*[\w+ ()-][\w.+ ()-]*\.gguf\z"),
+    StringConstraints(pattern=r"(?i)\A(?:[\w+(][\w.+ ()-]*/)*[\w+(][\w.+ ()-]*\.gguf\z"),
 ]
-Revision = Annotated[str, StringConstraints(pattern=r"\A[\w][\w./-]*\z", max_length=200)]
+Revision = Annotated[
+    str, StringConstraints(pattern=r"\A(?:\w[\w.-]*/)*\w[\w.-]*\z", max_length=200)
+]
 
 Kind = Literal["chat", "base", "coder", "vision", "embedding", "draft"]
 Thinking = Literal["none", "switch", "always"]
@@ -241,6 +243,12 @@ class Manifest(_Entry):
         if self.shape is not None and self.architecture is None:
             raise ValueError("a shape needs the architecture")
         return self
+
+    @property
+    def blobs(self) -> tuple[Blob, ...]:
+        """Every file of every quantization, and the projector."""
+        weights = tuple(blob for file in self.files for blob in file.blobs)
+        return weights + ((self.projector,) if self.projector else ())
 
     @property
     def header(self) -> Header | None:

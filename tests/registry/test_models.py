@@ -10,8 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from localchat.engine.chat_template import ChatTemplate
 from localchat.fit import KV_BYTES, Footprint
 from localchat.registry.manifest import Blob, HubSource, Manifest, PypiSource
+from localchat.types import Message
 
 FOLDER = Path(__file__).parents[2] / "models"
 PATHS = sorted(FOLDER.glob("*.toml"))
@@ -145,6 +147,16 @@ def test_a_shape_speaks_of_every_layer(model: Manifest) -> None:
 
 @EACH
 def test_a_template_of_the_catalogue_tells_the_speakers_apart(model: Manifest) -> None:
-    if model.chat_template is not None:
-        assert "message.role" in model.chat_template
-        assert model.template_sha256 is None
+    if model.chat_template is None:
+        return
+    template = ChatTemplate(model.chat_template, bos="<s>", eos="</s>")
+    turns = (Message("user", "ONE"), Message("assistant", "TWO"), Message("user", "THREE"))
+    plain = template.render(turns)
+    before_reply, after_reply = plain.partition("TWO")[0], plain.partition("TWO")[2]
+    assert "ONE" in before_reply
+    assert "THREE" in after_reply
+    assert not plain.rstrip().endswith("THREE")
+    spoken = before_reply.partition("ONE")[0].strip()
+    assert spoken.removeprefix("<s>")
+    assert spoken not in before_reply.partition("ONE")[2]  # the reply is not the user's
+    assert "FIRST" in template.render((Message("system", "FIRST"), *turns)).partition("ONE")[0]
