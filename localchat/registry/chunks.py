@@ -84,6 +84,11 @@ class Hasher:
         return Chunks(self.size, (*self._digests, *last))
 
 
+def digest(data: bytes) -> str:
+    """Of one chunk: sha256, hexadecimal."""
+    return hashlib.sha256(data).hexdigest()
+
+
 def hash_file(file: BinaryIO, *, most: int | None = None) -> Hasher:
     """Reads an open file from where it stands to its end, or `most` bytes. Raises OSError."""
     hasher = Hasher()

@@ -140,7 +140,10 @@ def _install(offer: Offer, paths: Paths, *, offline: bool, watcher: Watcher, tok
     if before is None or before.sha256 != record.sha256:
         from localchat.registry import examine
 
-        record = replace(record, template_sha256=examine.first_look(offer, record, paths, watcher))
+        record = replace(
+            record,
+            template_sha256=examine.first_look(record, paths, watcher, offer.template_sha256),
+        )
     with download.as_told(paths.models):
         installed.record(record, paths)
     came = tuple(dict.fromkeys(source for source in served if source))

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
+
+_BLOCK = 2**21
 
 
 class Stamp(NamedTuple):
@@ -26,10 +29,21 @@ def stamp(path: Path) -> Stamp:
     return Stamp(found.st_size, found.st_mtime_ns, found.st_ino)
 
 
-def sha256(path: Path) -> str:
-    """Digest of the whole content, 64 lower-case hexadecimal digits. Raises OSError."""
+def sha256(path: Path, progress: Callable[[int], None] | None = None) -> str:
+    """Digest of the whole content, 64 lower-case hexadecimal digits. Raises OSError.
+
+    `progress` is told how many bytes have been read.
+    """
+    digest = hashlib.sha256()
+    done = 0
+    buffer = memoryview(bytearray(_BLOCK))
     with path.open("rb", buffering=0) as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+        while count := file.readinto(buffer):
+            digest.update(buffer[:count])
+            done += count
+            if progress is not None:
+                progress(done)
+    return digest.hexdigest()
 
 
 def matches(path: Path, size: int, digest: str) -> bool:
