@@ -5,14 +5,13 @@ from __future__ import annotations
 import re
 import tomllib
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from localchat.engine.chat_template import ChatTemplate
 from localchat.fit import KV_BYTES, Footprint
-from localchat.registry.manifest import Blob, HubSource, Manifest, PypiSource
+from localchat.registry.manifest import HubSource, Manifest, PypiSource
 from localchat.types import Message
 
 FOLDER = Path(__file__).parents[2] / "models"
@@ -24,13 +23,6 @@ MODELS = {
 }
 EACH = pytest.mark.parametrize("model", MODELS.values(), ids=MODELS)
 SHAPED = [model for model in MODELS.values() if model.shape is not None]
-
-
-def blobs(model: Manifest) -> Iterator[Blob]:
-    for file in model.files:
-        yield from file.blobs
-    if model.projector is not None:
-        yield model.projector
 
 
 @EACH
@@ -71,7 +63,7 @@ def test_a_draft_is_a_smaller_model_with_the_same_tokens(model: Manifest) -> Non
 @EACH
 def test_a_source_on_the_hub_names_its_commit_or_the_note_says_why_not(model: Manifest) -> None:
     hub = [
-        source for blob in blobs(model) for source in blob.sources if isinstance(source, HubSource)
+        source for blob in model.blobs for source in blob.sources if isinstance(source, HubSource)
     ]
     if any(COMMIT.fullmatch(source.revision) is None for source in hub):
         assert model.note is not None
@@ -80,14 +72,14 @@ def test_a_source_on_the_hub_names_its_commit_or_the_note_says_why_not(model: Ma
 
 @EACH
 def test_a_file_without_a_digest_says_so(model: Manifest) -> None:
-    is_pinned = all(blob.pinned for blob in blobs(model))
+    is_pinned = all(blob.pinned for blob in model.blobs)
     assert is_pinned != (model.note or "").startswith("Not pinned")
 
 
 def test_a_digest_belongs_to_one_model_and_one_size() -> None:
     owners: dict[str, set[tuple[str, int | None]]] = {}
     for model in MODELS.values():
-        for blob in blobs(model):
+        for blob in model.blobs:
             if blob.sha256 is not None:
                 owners.setdefault(blob.sha256, set()).add((model.name, blob.size))
     assert {digest: places for digest, places in owners.items() if len(places) > 1} == {}
@@ -97,7 +89,7 @@ def test_no_two_files_of_a_repository_are_the_same() -> None:
     places = Counter(
         (source.repo, source.file)
         for model in MODELS.values()
-        for blob in blobs(model)
+        for blob in model.blobs
         for source in blob.sources
         if isinstance(source, HubSource)
     )
