@@ -33,6 +33,9 @@ _FORMATS = {
     12: "d",
 }
 _WIDTHS = {kind: struct.calcsize(f"<{form}") for kind, form in _FORMATS.items()}
+_LAYOUTS = {
+    order: {form: struct.Struct(order + form) for form in _FORMATS.values()} for order in "<>"
+}
 _LENGTH = 8  # bytes of a number that says how long something is
 
 
@@ -69,7 +72,7 @@ class Cursor:
     def use_order(self, order: str) -> None:
         """The byte order of all numbers, as `struct` writes it."""
         self._order = order
-        self._layouts = {form: struct.Struct(order + form) for form in _FORMATS.values()}
+        self._layouts = _LAYOUTS[order]
         self._unpack_length = self._layouts["Q"].unpack_from
 
     @property
@@ -117,7 +120,11 @@ class Cursor:
     def number(self, form: str) -> int:
         """A whole number of the type that `struct` calls `form`."""
         layout = self._layouts[form]
-        return int(layout.unpack(self.take(layout.size))[0])
+        if self._at + layout.size > len(self._buffer):
+            self._fill(layout.size)
+        value = layout.unpack_from(self._buffer, self._at)[0]
+        self._at += layout.size
+        return int(value)
 
     def values(self, kind: int, count: int) -> tuple[Scalar, ...]:
         """So many values of a type that has a fixed size."""
