@@ -2,29 +2,18 @@
 
 from __future__ import annotations
 
-import importlib
-
 import click
 
 from localchat import __version__
+from localchat.cli.lazy import LazyGroup
 
 _COMMANDS = ("ask", "cache", "config", "doctor", "models", "ps", "pull", "score", "stop")
 _DEFAULT = "ask"
 _GROUP_OPTIONS = ("--debug", "--help", "-h", "--version")
 
 
-class _Commands(click.Group):
-    """Loads commands lazily; what is no command is a prompt for `ask`."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(_COMMANDS)
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name not in _COMMANDS:
-            return None
-        module = importlib.import_module(f"localchat.cli.{cmd_name}")
-        command: click.Command = module.command
-        return command
+class _Commands(LazyGroup):
+    """What is no command is a prompt for `ask`."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         leading = 0
@@ -52,6 +41,7 @@ def _refuse_mistyped_command(words: list[str]) -> None:
 
 @click.group(
     cls=_Commands,
+    modules={name: f"localchat.cli.{name}" for name in _COMMANDS},
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
 @click.option("--debug", is_flag=True, expose_value=False, help="Show a traceback with an error.")

@@ -91,10 +91,10 @@ class Bar:
 
 
 @contextmanager
-def shown(title: str) -> Iterator[Watcher]:
-    """A bar on a terminal, lines elsewhere; both on stderr."""
+def shown(title: str, *, lines: bool = True) -> Iterator[Watcher]:
+    """A bar on a terminal; elsewhere lines, or nothing for what does not take long. On stderr."""
     if sys.stderr is None or not sys.stderr.isatty():
-        yield Lines(title)
+        yield Lines(title) if lines else Silent()
         return
     from rich.console import Console
     from rich.progress import (

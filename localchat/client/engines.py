@@ -22,6 +22,7 @@ _HANGING: EngineStatus = {
     "version": None,
     "model": "?",
     "path": None,
+    "draft": None,
     "state": "hangs",
     "context": 0,
     "clients": 0,

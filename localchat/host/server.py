@@ -230,6 +230,7 @@ class Server:
             "pid": os.getpid(),
             "model": self._model.name,
             "path": self._model.path,
+            "draft": self._options.draft,
             "state": "loading" if self._loaded is None else "busy" if self._owners else "idle",
             "context": self._loaded.engine.context if self._loaded else self._options.context,
             "clients": sum(connection.is_client for connection in self._connections),

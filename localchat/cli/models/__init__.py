@@ -4,14 +4,38 @@ from __future__ import annotations
 
 import click
 
-from localchat.cli import pull
-from localchat.cli.models import list_models, path
+from localchat.cli.lazy import LazyGroup
+
+_OWN = (
+    "show",
+    "fit",
+    "recommend",
+    "verify",
+    "repair",
+    "import",
+    "export",
+    "rm",
+    "gc",
+    "outdated",
+    "alias",
+    "path",
+)
+# Where a module can't be called as its command is.
+_MODULES = {"list": "list_models", "import": "import_model"}
 
 
-@click.group("models", no_args_is_help=False)
+@click.group(
+    "models",
+    cls=LazyGroup,
+    modules={
+        "list": "localchat.cli.models.list_models",
+        "pull": "localchat.cli.pull",
+        **{name: f"localchat.cli.models.{_MODULES.get(name, name)}" for name in _OWN},
+    },
+)
 def command() -> None:
-    """List models and find their files."""
+    """Find models, download them once, and look after them.
 
-
-for each in (list_models, path, pull):
-    command.add_command(each.command)
+    Only pull and repair use the network, and what is asked to: fit of a model on the hub, and
+    outdated --online.
+    """

@@ -1,0 +1,64 @@
+"""`localchat models alias`: the user's own names for models."""
+
+from __future__ import annotations
+
+import re
+
+import click
+
+from localchat import paths
+from localchat.cli import output
+from localchat.errors import ModelNotFound, UsageError
+from localchat.paths import Paths
+from localchat.registry import installed, names
+
+_ALIAS = re.compile(r"[a-z0-9][a-z0-9._-]*")
+
+
+@click.command("alias")
+@click.argument("alias", required=False)
+@click.argument("name", required=False)
+@click.option("--rm", "remove", is_flag=True, help="Remove ALIAS.")
+@click.option("--json", "as_json", is_flag=True, help="Print a JSON object.")
+@click.pass_context
+def command(
+    ctx: click.Context, alias: str | None, name: str | None, remove: bool, as_json: bool
+) -> None:
+    """Make ALIAS another name for the model NAME; without any, list them."""
+    places = paths.find()
+    if remove:
+        if alias is None or name is not None:
+            raise click.UsageError("Name the alias to remove, and nothing else.", ctx)
+        if alias.lower() not in installed.aliases(places):
+            raise ModelNotFound(f"There is no alias {alias!r}.", "localchat models alias")
+        installed.set_alias(alias, None, places)
+    elif alias is not None:
+        if name is None:
+            raise click.UsageError("Say which model the alias is for.", ctx)
+        _check(alias.lower(), name, places)
+        installed.set_alias(alias, name, places)
+    known = installed.aliases(places)
+    if as_json:
+        output.json_line(known)
+    elif alias is None:
+        for each, target in sorted(known.items()):
+            output.line(f"{each}  {target}")
+        if not known:
+            output.note("There are no aliases. To make one: localchat models alias ALIAS NAME")
+
+
+def _check(alias: str, name: str, places: Paths) -> None:
+    """Raises UsageError for what can't be an alias, ModelNotFound for no model."""
+    from localchat.registry import catalog
+
+    if not _ALIAS.fullmatch(alias):
+        raise UsageError(
+            f"{alias!r} can't be an alias: letters, digits, '.', '-' and '_'.",
+            "localchat models alias my-model NAME",
+        )
+    known = {key for entry in catalog.entries() for key in entry.keys}
+    known |= {key for record in installed.records(places) for key in record.keys}
+    if alias in known:
+        raise UsageError(f"{alias} is the name of a model already.", "choose another alias")
+    if name.lower() not in known and isinstance(names.parse(name), names.CatalogueName):
+        catalog.find(name)  # raises, and names what is near

@@ -1,0 +1,72 @@
+"""`localchat models rm`: takes a model away."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import click
+
+from localchat import paths
+from localchat.cli import output
+from localchat.cli.models.installed_models import find
+from localchat.client.engines import running
+from localchat.errors import LocalchatError, UsageError
+from localchat.paths import Paths
+from localchat.registry import blobs
+from localchat.registry.installed import Record, location
+
+
+@click.command("rm")
+@click.argument("names", nargs=-1, required=True)
+@click.option("-y", "--yes", is_flag=True, help="Don't ask.")
+@click.option("--json", "as_json", is_flag=True, help="Print a JSON array.")
+def command(names: tuple[str, ...], yes: bool, as_json: bool) -> None:
+    """Remove the files of NAMES from this machine.
+
+    A file that only was linked to stays where it lies. A model in use is not removed.
+    """
+    from localchat.registry.removal import remove
+
+    places = paths.find()
+    records = list(
+        {record.name: record for record in (find(name, places) for name in names)}.values()
+    )
+    for record in records:
+        _refuse_in_use(record, places)
+    if not yes and not _agreed(records, places):
+        output.note("Nothing was removed.")
+        return
+    done = [{"name": record.name, "freed": remove(record, places)} for record in records]
+    if as_json:
+        output.json_line(done)
+        return
+    for each in done:
+        output.line(f"Removed {each['name']}: {each['freed'] / 1e6:,.0f} MB are free now.")  # type: ignore[operator]
+
+
+def _agreed(records: list[Record], places: Paths) -> bool:
+    if sys.stdin is None or not sys.stdin.isatty():
+        names = " ".join(record.name for record in records)
+        raise UsageError(
+            "Nobody can be asked whether to remove it.", f"localchat models rm -y {names}"
+        )
+    what = ", ".join(f"{record.name} ({_size(record, places)})" for record in records)
+    return click.confirm(f"Remove {what}?", err=True)
+
+
+def _size(record: Record, places: Paths) -> str:
+    if blobs.is_linked(record.parts[0].sha256, places):
+        return "a link; the file stays"
+    return f"{record.size / 1e6:,.0f} MB"
+
+
+def _refuse_in_use(record: Record, places: Paths) -> None:
+    files = {os.path.realpath(location(part.sha256, places)) for part in record.all_parts}
+    for engine in running(places):
+        opened = (engine.status["path"], engine.status.get("draft"))
+        if files & {os.path.realpath(path) for path in opened if path}:
+            raise LocalchatError(
+                f"{record.name} is in use by an engine (process {engine.status['pid']}).",
+                f"localchat stop {engine.status['model']}",
+            )

@@ -1,0 +1,59 @@
+"""`localchat models verify`: proves installed files, offline."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+
+import click
+
+from localchat import paths
+from localchat.cli import output
+from localchat.cli.models.installed_models import chosen
+from localchat.cli.progress import shown
+from localchat.errors import VerificationFailed
+from localchat.registry.integrity import Finding, verify_model
+
+
+@click.command("verify")
+@click.argument("name", required=False)
+@click.option("--all", "everything", is_flag=True, help="Verify every installed model.")
+@click.option("--json", "as_json", is_flag=True, help="Print a JSON array.")
+@click.pass_context
+def command(ctx: click.Context, name: str | None, everything: bool, as_json: bool) -> None:
+    """Hash the files of NAME, or of all models, and name what is damaged.
+
+    Exit code 4 if anything is; nothing is downloaded.
+    """
+    if name and everything:
+        raise click.UsageError("Name a model, or give --all.", ctx)
+    places = paths.find()
+    records = chosen(name, places)
+    findings: list[Finding] = []
+    for record in records:
+        with shown(f"Verifying {record.name}", lines=False) as watcher:
+            found = list(verify_model(record, places, watcher.progress))
+        findings += found
+        if not as_json:
+            for finding in found:
+                output.line(_line(finding))
+    if as_json:
+        output.json_line([asdict(finding) for finding in findings])
+    elif not records:
+        output.note("No model is installed.")
+    bad = list(dict.fromkeys(finding.model for finding in findings if finding.state != "ok"))
+    if bad:
+        raise VerificationFailed(
+            f"Damaged or missing: {', '.join(bad)}.", f"localchat models repair {bad[0]}"
+        )
+
+
+def _line(finding: Finding) -> str:
+    size = f"{finding.size / 1e6:,.0f} MB"
+    if finding.state == "ok":
+        return f"{finding.model}: ok, {size}"
+    what = finding.reason or "damaged"
+    if finding.state == "damaged":
+        spans = ", ".join(f"{start:,} to {stop:,}" for start, stop in finding.damaged)
+        what = f"damaged in {len(finding.damaged)} part(s), bytes {spans}"
+    return f"{finding.model}: {what} ({Path(finding.path).name}, {size})"
