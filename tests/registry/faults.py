@@ -70,9 +70,6 @@ class Kind(Enum):
     """A redirect to the same address."""
 
 
-INTERRUPTIONS = frozenset({Kind.FIN, Kind.RST, Kind.STALL, Kind.CLOSED, Kind.CHUNKED})
-"""The kinds that part a body at `at`."""
-
 WITHOUT_LENGTH = frozenset({Kind.CLOSED, Kind.CHUNKED, Kind.ENDLESS})
 """The kinds that don't say how long the body will be."""
 
@@ -104,6 +101,12 @@ class Fault:
 
     value: str = "../../../X"
     """What a hostile header says."""
+
+    def planned(self, length: int) -> int:
+        """How many bytes are sent of a body that had `length`."""
+        if self.kind in (Kind.FIN, Kind.RST, Kind.CLOSED, Kind.CHUNKED):
+            return min(self.at, length)
+        return length + BEYOND if self.kind is Kind.ENDLESS else length
 
 
 GOOD = Fault(Kind.NONE)

@@ -27,7 +27,7 @@ class Server(ThreadingHTTPServer):
         self.is_cdn = is_cdn
         self._connections: dict[socket.socket, threading.Thread] = {}
         super().__init__(("127.0.0.1", 0), Handler)
-        self._thread = threading.Thread(target=self.serve_forever, args=(0.01,), daemon=True)
+        self._thread = threading.Thread(target=self.serve_forever, args=(0.1,), daemon=True)
 
     @property
     def url(self) -> str:
@@ -38,13 +38,16 @@ class Server(ThreadingHTTPServer):
 
     def stop(self) -> None:
         """Cuts all connections, and waits for their threads."""
+        with suppress(OSError):  # wakes the thread at once, where the system does that
+            self.socket.shutdown(socket.SHUT_RDWR)
         self.shutdown()
         self._thread.join()
         self.server_close()
         for connection, thread in list(self._connections.items()):
             with suppress(OSError):  # it may have ended
                 connection.shutdown(socket.SHUT_RDWR)
-            thread.join()
+            thread.join(timeout=10)
+            assert not thread.is_alive(), "a thread of the hub doesn't end"
 
     def server_bind(self) -> None:
         # Past the parent's, which asks for the host's name: that may take a network.

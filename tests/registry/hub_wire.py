@@ -213,13 +213,14 @@ class Handler(BaseHTTPRequestHandler):
             self.send_header("Connection", "close")
         else:
             self.send_header("Content-Length", str(stop - start))
+        if self.command == "HEAD":
+            self.end_headers()
+            return
+        body = Body(place.path, start, stop - start, fault)
+        self.hub.bodies.append(body)
         self.end_headers()
-        if self.command == "GET":
-            body = Body(place.path, start, stop - start, fault)
-            self.hub.bodies.append(body)
-            self.transfer.send(content[start:stop], fault, body)
-            body.completed = True
-            self._end(fault)
+        self.transfer.send(content[start:stop], fault, body)
+        self._end(fault)
 
     def _end(self, fault: Fault) -> None:
         """Ends the connection, if that is the fault."""

@@ -53,7 +53,9 @@ class Body:
     """What went wrong with it."""
 
     sent: int = 0
-    """Bytes handed to the kernel so far."""
+    """Bytes handed to the kernel so far: at least those that the client has."""
 
-    completed: bool = False
-    """Whether all that was to be sent, with this fault, was sent: the client didn't leave."""
+    @property
+    def completed(self) -> bool:
+        """Whether all that was to be sent, with this fault, was sent: the client didn't leave."""
+        return self.sent == self.fault.planned(self.length)

@@ -9,7 +9,7 @@ import termios
 import time
 from typing import TYPE_CHECKING
 
-from .faults import BEYOND, INTERRUPTIONS, Fault, Kind
+from .faults import BEYOND, Fault, Kind
 from .traffic import Body
 
 if TYPE_CHECKING:
@@ -29,25 +29,26 @@ class Transfer:
 
     def send(self, content: memoryview, fault: Fault, body: Body) -> None:
         """Sends a body with its fault; the connection's end is the caller's."""
-        cut = min(fault.at, len(content)) if fault.kind in INTERRUPTIONS else len(content)
         match fault.kind:
             case Kind.CORRUPT if content:
                 damaged = bytearray(content)
                 damaged[min(fault.at, len(damaged) - 1)] ^= 0x10
                 self._send(memoryview(damaged), body)
             case Kind.CHUNKED:
-                self._send_chunks(content[:cut], body)
+                self._send_chunks(content[: fault.at], body)
             case Kind.STALL:
-                self._send(content[:cut], body)
+                self._send(content[: fault.at], body)
                 self._hub.stall(fault.seconds)
-                self._send(content[cut:], body)
+                self._send(content[fault.at :], body)
             case Kind.ENDLESS:
                 self._send(content, body)
                 zeros = memoryview(bytes(_STEP))
                 for _ in range(BEYOND // _STEP):
                     self._send(zeros, body)
+            case Kind.FIN | Kind.RST | Kind.CLOSED:
+                self._send(content[: fault.at], body)
             case _:
-                self._send(content[:cut], body)
+                self._send(content, body)
 
     def prepare_reset(self) -> None:
         """When the client's side has all that was sent, makes closing the connection reset it."""
@@ -71,8 +72,14 @@ class Transfer:
         while content:
             rate = self._hub.rate
             step = _STEP if rate is None else min(_STEP, max(1, int(rate * _PAUSE)))
-            sent = self._connection.send(content[:step])
-            body.sent += sent
+            piece = content[:step]
+            # Counted first, and taken back: a client never has what isn't counted.
+            body.sent += len(piece)
+            sent = 0
+            try:
+                sent = self._connection.send(piece)
+            finally:
+                body.sent -= len(piece) - sent
             content = content[sent:]
             if rate is not None and self._hub.closed.wait(sent / rate):
                 raise ConnectionAbortedError("the hub closes")
