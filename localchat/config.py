@@ -33,6 +33,9 @@ from localchat.presets import Preset
 from localchat.types import KVType, ReasoningMode
 
 _PREFIX = "LOCALCHAT_"
+# What other tools that use the hub heed; the values are those that its own library takes for yes.
+_HUB_OFFLINE = "HF_HUB_OFFLINE"
+_YES = {"1", "ON", "YES", "TRUE"}
 _DURATION = re.compile(r"(-?\d+(?:\.\d+)?)\s*([smhd]?)")
 _SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
 
@@ -80,7 +83,8 @@ class Settings:
     """Whether a reasoning model thinks before it answers: on, off, or auto: as its template has
     it."""
     offline: bool = False
-    """Never use the network, not even to download a model that is asked for."""
+    """Never use the network, not even to download a model that is asked for. HF_HUB_OFFLINE=1
+    means it too."""
     max_tokens: int | None = _bounded(None, ge=1)
     """Tokens of a reply at most; unset: as many as the context holds."""
     preset: Preset | None = None
@@ -161,8 +165,11 @@ def _read(paths: Paths, environ: Mapping[str, str]) -> tuple[bytes, dict[str, st
     except OSError as error:
         raise ConfigError(f"{paths.config_file} can't be read: {error.strerror}.") from error
     names = (field.name for field in fields(Settings))
-    variables = {_PREFIX + name.upper(): name for name in names}
-    return text, {variable: environ[variable] for variable in variables if environ.get(variable)}
+    variables = [_PREFIX + name.upper() for name in names]
+    found = {variable: environ[variable] for variable in variables if environ.get(variable)}
+    if _PREFIX + "OFFLINE" not in found and environ.get(_HUB_OFFLINE, "").upper() in _YES:
+        found[_HUB_OFFLINE] = environ[_HUB_OFFLINE]
+    return text, found
 
 
 def _merge(paths: Paths, text: bytes, variables: dict[str, str]) -> dict[str, tuple[Any, str]]:
@@ -186,7 +193,8 @@ def _merge(paths: Paths, text: bytes, variables: dict[str, str]) -> dict[str, tu
             )
     written = {name: (value, str(paths.config_file)) for name, value in table.items()}
     for variable, value in variables.items():
-        written[variable.removeprefix(_PREFIX).lower()] = (value, variable)
+        name = "offline" if variable == _HUB_OFFLINE else variable.removeprefix(_PREFIX).lower()
+        written[name] = (value, variable)
     return written
 
 

@@ -190,3 +190,20 @@ def test_a_bare_word_of_toml_is_no_word(places: Paths, file: Path) -> None:
     file.write_text("reasoning = 'off'\ndraft = 'small'\npreset = 'greedy'")
     found = load(places)
     assert (found.reasoning, found.draft, found.preset) == ("off", "small", "greedy")
+
+
+@pytest.mark.parametrize(
+    ("variables", "offline", "source"),
+    [
+        ({"HF_HUB_OFFLINE": "1"}, True, "HF_HUB_OFFLINE"),
+        ({"HF_HUB_OFFLINE": "yes"}, True, "HF_HUB_OFFLINE"),
+        ({"HF_HUB_OFFLINE": "0"}, False, "default"),
+        ({"HF_HUB_OFFLINE": "1", "LOCALCHAT_OFFLINE": "0"}, False, "LOCALCHAT_OFFLINE"),
+    ],
+)
+def test_the_hubs_own_switch_means_offline(
+    places: Paths, variables: dict[str, str], offline: bool, source: str
+) -> None:
+    assert config.load(places, variables).offline is offline
+    found = next(each for each in config.explain(places, variables) if each.name == "offline")
+    assert (found.value, found.source) == (offline, source)
