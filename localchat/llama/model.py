@@ -13,14 +13,19 @@ from localchat.llama.vocabulary import Vocabulary
 class Model:
     """The weights of one file, memory-mapped and shared by its contexts."""
 
-    def __init__(self, path: str, *, gpu_layers: int = 0) -> None:
+    def __init__(self, path: str, *, gpu_layers: int = 0, check_tensors: bool = False) -> None:
         """Loads `path`, and as many of its layers, from the last on, into the memory of GPUs.
 
+        `check_tensors`: reads all weights and refuses the file if one of them is not a number.
         Raises ModelLoadFailed when llama.cpp refuses the file, with its reason. A header that
         llama.cpp's own assertions reject ends the process: only the engine process loads models.
         """
         params = C.llama_model_default_params()
         params.n_gpu_layers = gpu_layers
+        if check_tensors:
+            params.check_tensors = True
+            params.lazy_mode = C.LLAMA_LAZY_MODE_OFF  # leaves nothing for later
+            params.use_extra_bufts = False  # nor copies weights into another layout
         forget_errors()
         self._handle: Any = C.llama_model_load_from_file(os.fsencode(path), params)
         if not self._handle:

@@ -79,15 +79,15 @@ def test_a_model_may_have_no_chat_template(tiny: Callable[..., Path]) -> None:
     model.close()
 
 
-def test_layers_for_gpus_are_passed_on(tiny: Callable[..., Path]) -> None:
-    asked: list[int] = []
+def test_options_are_passed_on(tiny: Callable[..., Path]) -> None:
+    asked: list[tuple[int, bool, bool]] = []
 
     def refuse(path: bytes, params: Any) -> None:
-        asked.append(params.n_gpu_layers)
+        asked.append((params.n_gpu_layers, params.check_tensors, params.use_extra_bufts))
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(library.C, "llama_model_load_from_file", refuse)
-        for options in ({}, {"gpu_layers": 7}):
+        for options in ({}, {"gpu_layers": 7}, {"check_tensors": True}):
             with pytest.raises(ModelLoadFailed):
                 Model(str(tiny()), **options)
-    assert asked == [0, 7]
+    assert asked == [(0, False, True), (7, False, True), (0, True, False)]
