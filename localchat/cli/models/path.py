@@ -9,9 +9,15 @@ from localchat.cli import output
 
 
 @click.command("path")
-@click.argument("name")
-def command(name: str) -> None:
-    """Print the path of an installed model's file."""
+@click.argument("name", required=False)
+@click.option("--json", "as_json", is_flag=True, help="Print a JSON object.")
+def command(name: str | None, as_json: bool) -> None:
+    """Print the path of an installed model's file; without NAME, of the models folder."""
     from localchat.registry.resolve import resolve
 
-    output.line(resolve(name, paths.find()).path)
+    places = paths.find()
+    found = resolve(name, places).path if name else str(places.models)
+    if as_json:
+        output.json_line({"name": name, "path": found})
+    else:
+        output.line(found)

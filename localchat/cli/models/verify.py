@@ -55,5 +55,5 @@ def _line(finding: Finding) -> str:
     what = finding.reason or "damaged"
     if finding.state == "damaged":
         spans = ", ".join(f"{start:,} to {stop:,}" for start, stop in finding.damaged)
-        what = f"damaged in {len(finding.damaged)} part(s), bytes {spans}"
+        what = f"damaged, in bytes {spans}"
     return f"{finding.model}: {what} ({Path(finding.path).name}, {size})"
