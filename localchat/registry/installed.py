@@ -19,7 +19,7 @@ import os
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from localchat import __version__
 from localchat.paths import Paths, make_private
@@ -103,11 +103,12 @@ class Record:
         return split_folder(first, paths) / split_name(1, len(self.parts))
 
     def is_untouched(self, paths: Paths) -> bool:
-        """Whether all files look as they did when they were verified."""
+        """Whether all files look as they did when they were verified, and can be loaded."""
         try:
-            return all(stamp(location(p.sha256, paths)) == p.stamp for p in self.all_parts)
+            same = all(stamp(location(p.sha256, paths)) == p.stamp for p in self.all_parts)
         except OSError:
             return False
+        return same and (len(self.parts) == 1 or self.path(paths).exists())
 
     def model(self, paths: Paths) -> ModelRef:
         """What an engine is told."""
@@ -160,7 +161,7 @@ def find(name: str, paths: Paths) -> Record | None:
     wanted = name.lower()
     wanted = str(found["aliases"].get(wanted, wanted)).lower()
     for each in found["models"].values():
-        if isinstance(each, dict) and wanted in each.get("keys", ()):
+        if wanted in _keys(each):
             return _parse(each)
     return None
 
@@ -180,18 +181,19 @@ def record(model: Record, paths: Paths) -> None:
     """Keeps what is installed; its keys mean nothing else from now on. Raises OSError."""
     with _changing(paths) as found:
         for name, other in list(found["models"].items()):
-            if isinstance(other, dict) and name != model.name:
-                other["keys"] = [key for key in other.get("keys", ()) if key not in model.keys]
-                if not other["keys"]:
-                    del found["models"][name]
+            if name == model.name:
+                continue
+            if kept := [key for key in _keys(other) if key not in model.keys]:
+                other["keys"] = kept
+            else:
+                del found["models"][name]
         found["models"][model.name] = asdict(model)
 
 
 def forget(name: str, paths: Paths) -> None:
     """Drops the record of that name, and the aliases for it. Raises OSError."""
     with _changing(paths) as found:
-        gone = found["models"].pop(name, None)
-        keys = gone.get("keys", ()) if isinstance(gone, dict) else ()
+        keys = _keys(found["models"].pop(name, None))
         found["aliases"] = {
             alias: target for alias, target in found["aliases"].items() if target not in keys
         }
@@ -267,12 +269,12 @@ def _parse(found: Any) -> Record | None:
     try:
         return Record(
             name=_text(found["name"]),
-            keys=tuple(map(_text, found["keys"])),
+            keys=tuple(map(_text, _keys(found))) or _fail("no names"),
             parts=tuple(map(_part, found["parts"])) or _fail("no files"),
             projector=None if found["projector"] is None else _part(found["projector"]),
             quantization=_text(found["quantization"]),
-            origin=found["origin"],
-            sources=found["sources"],
+            origin=_origin(found["origin"]),
+            sources=_sources(found["sources"]),
             served=_optional_text(found["served"]),
             is_pinned=bool(found["is_pinned"]),
             when=_text(found["when"]),
@@ -282,8 +284,14 @@ def _parse(found: Any) -> Record | None:
             sampling=_sampling(found["sampling"]),
             version=_text(found["version"]),
         )
-    except (ValueError, TypeError, KeyError, OverflowError):
+    except (ValueError, TypeError, KeyError, AttributeError, OverflowError):
         return None
+
+
+def _keys(found: Any) -> list[Any]:
+    """The names that an entry of the lock file is for; none if it is not one."""
+    keys = found.get("keys") if isinstance(found, dict) else None
+    return keys if isinstance(keys, list) else []
 
 
 def _part(found: Any) -> Part:
@@ -301,6 +309,19 @@ def _text(value: object) -> str:
 
 def _optional_text(value: object) -> str | None:
     return None if value is None else _text(value)
+
+
+def _origin(value: object) -> Any:
+    return value if value in get_args(Origin) else _fail("no origin")
+
+
+def _sources(value: Any) -> dict[str, list[dict[str, Any]]] | None:
+    if value is None:
+        return None
+    whole = all(isinstance(each, list) for each in value.values())
+    if not whole or not all(isinstance(source, dict) for each in value.values() for source in each):
+        _fail("no sources")
+    return dict(value)
 
 
 def _sampling(value: object) -> tuple[tuple[str, float | int], ...]:
