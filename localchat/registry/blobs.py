@@ -5,6 +5,7 @@ A file is ours, or a link to one that lies elsewhere. What is put here has been 
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 from collections.abc import Callable, Iterator
@@ -50,9 +51,11 @@ def take_in(
     """Hashes a file of this machine and puts it into the models folder.
 
     link: a link to where it lies. copy: a file of our own. move: it is ours from now on.
-    With `sha256`, only if that is its digest: else ValueError is raised. Raises OSError.
+    A right file of our own stays; a damaged one is replaced. With `sha256`, only if that is the
+    digest of `path`: else ValueError is raised. Raises OSError.
     """
     folder = make_private(paths.models)
+    path = path.resolve(strict=True)
     if way == "copy":
         return _copy(path, folder, paths, progress, sha256)
     hasher = _hash(path, progress)
@@ -61,13 +64,14 @@ def take_in(
         raise ValueError(found)
     target = installed.location(found, paths)
     chunks.write(target, hasher.chunks())
-    if target.exists() and path.resolve() != target.resolve():
-        if way == "move":
+    is_itself = target.exists() and target.samefile(path)
+    if not target.is_symlink() and (is_itself or verify.matches(target, hasher.size, found)):
+        if way == "move" and not is_itself:
             path.unlink()
     elif way == "link":
         link(found, path, paths)
     else:
-        _move(path, target)
+        _move(path, folder, paths, progress, found)
     return Taken(target, found, hasher.size)
 
 
@@ -88,8 +92,12 @@ def lay_out(parts: tuple[Part, ...], paths: Paths) -> None:
     folder = make_private(installed.split_folder(parts[0].sha256, paths))
     for number, each in enumerate(parts, 1):
         name = folder / installed.split_name(number, len(parts))
-        name.unlink(missing_ok=True)
-        name.symlink_to(Path("..") / installed.location(each.sha256, paths).name)
+        goal = Path("..") / installed.location(each.sha256, paths).name
+        # By rename: an engine may be about to open the name, another process may lay out the same.
+        temporary = name.with_suffix(f".{os.getpid()}.tmp")
+        temporary.unlink(missing_ok=True)
+        temporary.symlink_to(goal)
+        temporary.replace(name)
 
 
 def remove(sha256: str, paths: Paths) -> int:
@@ -161,10 +169,18 @@ def _copy(
     return Taken(target, found, hasher.size)
 
 
-def _move(path: Path, target: Path) -> None:
+def _move(
+    path: Path, folder: Path, paths: Paths, progress: Callable[[int, int], None], sha256: str
+) -> None:
     path.chmod(0o444)
-    shutil.move(path, target)
-    sync_folder(target.parent)
+    try:
+        path.replace(installed.location(sha256, paths))
+    except OSError as error:
+        if error.errno != errno.EXDEV:
+            raise
+        _copy(path, folder, paths, progress, sha256)
+        path.unlink()
+    sync_folder(folder)
 
 
 def _size(path: Path) -> int:
