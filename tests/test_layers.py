@@ -25,6 +25,8 @@ BASE = {
     "cgroups",
     "room",
     "presets",
+    "bandwidth",
+    "speeds",
 }
 PURE = {
     "cells",
