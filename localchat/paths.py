@@ -45,6 +45,11 @@ class Paths:
         return self.cache / "snapshots"
 
     @property
+    def speeds(self) -> Path:
+        """How fast models were, see `localchat.speeds`."""
+        return self.cache / "speeds"
+
+    @property
     def logs(self) -> Path:
         return self.state / "logs"
 

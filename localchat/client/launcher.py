@@ -144,6 +144,7 @@ def _spawn(
         "options": asdict(options),
         "keep_alive": keep_alive,
         "snapshots": str(paths.snapshots),
+        "speeds": str(paths.speeds),
         "ready_fd": ready_writer,
     }
     try:

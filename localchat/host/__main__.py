@@ -1,7 +1,7 @@
 """`python -m localchat.host SPEC`: starts an engine process. Clients do this, not people.
 
-SPEC is a JSON object: runtime, key, model, options, keep_alive, snapshots (a folder),
-ready_fd. Output goes to the log.
+SPEC is a JSON object: runtime, key, model, options, keep_alive, snapshots and speeds
+(folders), ready_fd. Output goes to the log.
 """
 
 from __future__ import annotations
@@ -39,6 +39,7 @@ def main() -> None:
         LoadOptions(**spec["options"]),
         spec["keep_alive"],
         Path(spec["snapshots"]),
+        Path(spec["speeds"]),
         log,
     )
     signal.signal(signal.SIGTERM, lambda *_: server.leave("terminated"))

@@ -28,7 +28,9 @@ from localchat.host.connection import Connection
 from localchat.host.delivery import BATCH_INTERVAL, DELIVERY_INTERVAL, are_patient, merge_text
 from localchat.host.endpoint import Endpoint, is_same_user
 from localchat.host.protocol import Frame, event_frame, parse_request
+from localchat.host.solo_runs import SoloRuns
 from localchat.host.worker import Worker
+from localchat.speeds import Recorder
 from localchat.types import EngineInfo, LoadOptions, ModelRef
 
 # Seconds a new engine waits for its first client: the one that started it may have been killed.
@@ -54,6 +56,7 @@ class Server:
         options: LoadOptions,
         keep_alive: float,
         snapshots: Path,
+        speeds: Path,
         log: Callable[[str], None],
     ) -> None:
         self._endpoint = endpoint
@@ -69,6 +72,7 @@ class Server:
         self._loaded: LoadedEngine | None = None
         self._connections: set[Connection] = set()
         self._owners: dict[str, Connection] = {}
+        self._solo_runs = SoloRuns(Recorder(speeds, model, options), log)
         self._started = time.monotonic()
         self._alone_since = self._started + max(0.0, _FIRST_CLIENT - max(0.0, keep_alive))
         self._draining = False
@@ -85,11 +89,14 @@ class Server:
             for key, mask in self._selector.select(self._patience()):
                 key.data(mask)
             self._collect()
+            if not self._owners:
+                self._solo_runs.save()
             self._housekeep()
         self._close_listener()
         deadline = time.monotonic() + _LAST_WORDS
         for connection in self._connections:
             connection.flush_and_close(max(0.0, deadline - time.monotonic()))
+        self._solo_runs.save()
         self._worker.leave(_FAREWELL)
 
     def leave(self, reason: str) -> None:
@@ -203,6 +210,7 @@ class Server:
         if rendered is not None:
             connection.send(event_frame(rendered))
             return
+        self._solo_runs.arrived(request, others=bool(self._owners))
         self._owners[request.id] = connection
         if request.priority == "batch":
             self._worker.batch.add(request.id)
@@ -298,6 +306,7 @@ class Server:
             return  # its client has gone
         if isinstance(event, LAST_EVENTS):
             self._disown(event.request_id)
+            self._solo_runs.ended(event)
         owner.send(event_frame(event))
 
     def _disown(self, request_id: str) -> None:
