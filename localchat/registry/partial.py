@@ -1,23 +1,35 @@
 """A model file that is still coming in: what is there of it, and what it takes to go on.
 
 Beside `<sha256>.partial` lies `<sha256>.resume`, a few words on where its bytes come from. A file
-that a killed process left is hashed again before it is gone on with: the hash of the whole decides,
-so nothing else about it has to be trusted.
+that an earlier process left is hashed again before it is gone on with: the hash of the whole
+decides, so nothing else about it has to be trusted.
 """
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
+import shlex
 import stat
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import TracebackType
 
-from localchat.errors import LocalchatError
+from localchat.errors import LocalchatError, VerificationFailed
 from localchat.registry import chunks
 from localchat.registry.chunks import Hasher
-from localchat.registry.sources.http import WrongBytes
+
+_READ = 2**20
+
+
+class WrongBytes(VerificationFailed):
+    """A source has something else than what is asked of it."""
+
+
+class OtherFile(WrongBytes):
+    """A source says itself, before it sends a byte, that it has another file."""
 
 
 class Partial:
@@ -26,20 +38,30 @@ class Partial:
     Everything appended is written at once: what a killed process received is not lost.
     """
 
-    def __init__(self, target: Path, expected: int) -> None:
-        """Opens what an earlier try left, or begins. Raises OSError, LocalchatError."""
+    def __init__(
+        self, target: Path, expected: int, progress: Callable[[int], None] | None = None
+    ) -> None:
+        """Opens what an earlier try left, or begins. Raises OSError, LocalchatError.
+
+        `progress` is told how many bytes of it have been hashed.
+        """
         self.path = target.with_suffix(".partial")
         self.expected = expected
         self.stitched = False
         """Whether its bytes came in more than one piece."""
         self._target = target
         self._notes = target.with_suffix(".resume")
-        self._descriptor = _open(self.path)
-        self._hasher = Hasher()
+        self._written: dict[str, object] = {}
         self._state: dict[str, object] = {}
-        if os.fstat(self._descriptor).st_size > expected:
-            os.ftruncate(self._descriptor, 0)
-        self._rehash()
+        self._hasher = Hasher()
+        self._descriptor = _open(self.path)
+        try:
+            if os.fstat(self._descriptor).st_size > expected:
+                os.ftruncate(self._descriptor, 0)
+            self._rehash(progress)
+        except BaseException:
+            os.close(self._descriptor)
+            raise
 
     def __enter__(self) -> Partial:
         return self
@@ -63,11 +85,24 @@ class Partial:
         found = self._state.get("validator")
         return found if isinstance(found, str) else None
 
+    @property
+    def marks(self) -> list[int]:
+        """The sizes it had after each of the pieces that the source sends whole."""
+        found = self._state.get("marks")
+        sizes = found if isinstance(found, list) else []
+        return [size for size in sizes if type(size) is int and 0 < size <= self.size]
+
     def begin(self, source: str) -> None:
         """From now on bytes come from `source`; what it said about earlier ones holds again."""
-        found = _read(self._notes)
-        self._state = found if found.get("source") == source else {"source": source}
+        self._written = _read(self._notes)
+        is_same = self._written.get("source") == source
+        self._state = dict(self._written) if is_same else {"source": source}
         self.stitched = self.size > 0
+
+    def remember(self, validator: str | None) -> None:
+        """Bytes follow; their source calls its version this: a later try asks for the same."""
+        self.stitched = self.size > 0
+        self._note("validator", validator)
 
     def append(self, data: bytes) -> None:
         """Takes in the next bytes. Raises WrongBytes beyond the expected size, OSError."""
@@ -78,8 +113,32 @@ class Partial:
             rest = rest[os.write(self._descriptor, rest) :]
         self._hasher.update(data)
 
+    @contextlib.contextmanager
+    def piece(self) -> Iterator[Callable[[bytes], None]]:
+        """Takes in what a source sends whole or not at all, in as many calls as that takes.
+
+        It follows the last such piece: what else is there goes, but not before something came.
+        """
+        start = max(self.marks, default=0)
+        is_begun = False
+
+        def take(data: bytes) -> None:
+            nonlocal is_begun
+            if not is_begun:
+                self.cut(start)
+                is_begun = True
+            self.append(data)
+
+        try:
+            yield take
+        except BaseException:
+            if is_begun:
+                self.cut(start)
+            raise
+        self._note("marks", [*self.marks, self.size])
+
     def restart(self) -> None:
-        """Forgets all bytes."""
+        """Forgets all bytes, and what was said about them."""
         self.cut(0)
         self._state = {"source": self._state.get("source")}
         self.stitched = False
@@ -88,27 +147,7 @@ class Partial:
         """Forgets all bytes but the first `size`."""
         if size < self.size:
             os.ftruncate(self._descriptor, size)
-            self._hasher = Hasher()
             self._rehash()
-
-    def remember(self, validator: str | None) -> None:
-        """Keeps what the source calls this version, for a later try to ask for the same."""
-        self.stitched = self.stitched or self.size > 0
-        if validator != self.validator or not self._notes.exists():
-            self._state["validator"] = validator
-            self._write_notes()
-
-    @property
-    def marks(self) -> list[int]:
-        """The sizes at which the source can go on, where it can't anywhere."""
-        found = self._state.get("marks")
-        sizes = found if isinstance(found, list) else []
-        return [size for size in sizes if isinstance(size, int) and size <= self.size]
-
-    def mark(self) -> None:
-        """A source without ranges can go on from here."""
-        self._state["marks"] = [*self.marks, self.size]
-        self._write_notes()
 
     def finish(self, sha256: str) -> None:
         """Gives the file its name if its bytes are right; it is on disk to stay then.
@@ -119,38 +158,46 @@ class Partial:
             raise WrongBytes(_refusal(f"it ends after {self.size} of {self.expected} bytes"))
         if self._hasher.sha256() != sha256:
             raise WrongBytes(_refusal("its sha256 is another"))
-        # Engines map the file: nobody may write into it, it is only ever replaced.
-        os.fchmod(self._descriptor, 0o444)
         os.fsync(self._descriptor)
         chunks.write(self._target, self._hasher.chunks())
+        self._notes.unlink(missing_ok=True)
+        # Engines map the file: nobody may write into it, it is only ever replaced.
+        os.fchmod(self._descriptor, 0o444)
         self.path.replace(self._target)
         sync_folder(self._target.parent)
-        self._notes.unlink(missing_ok=True)
+
+    def settle(self) -> int:
+        """The fetch ended early. How many bytes a later one goes on from; none leave no file."""
+        if not self.size:
+            self.discard()
+        return self.size
 
     def discard(self) -> None:
         """Nothing of it is worth keeping."""
         self.path.unlink(missing_ok=True)
         self._notes.unlink(missing_ok=True)
 
-    def settle(self) -> int:
-        """The fetch ended early: keeps what a later one can go on with, and says how many bytes."""
-        has_ranges = "validator" in self._state
-        kept = self.size if has_ranges else max(self.marks, default=0)
-        if not kept:
-            self.discard()
-        return kept
-
-    def _rehash(self) -> None:
+    def _rehash(self, progress: Callable[[int], None] | None = None) -> None:
+        self._hasher = Hasher()
         os.lseek(self._descriptor, 0, os.SEEK_SET)
-        with open(self._descriptor, "rb", buffering=0, closefd=False) as file:
-            self._hasher = chunks.hash_file(file)  # leaves the descriptor at the end
+        while data := os.read(self._descriptor, _READ):  # which leaves it where bytes are added
+            self._hasher.update(data)
+            if progress is not None:
+                progress(self.size)
 
-    def _write_notes(self) -> None:
-        # Only a hint: without it, the next try asks without a validator.
-        with contextlib.suppress(OSError):
-            temporary = self._notes.with_suffix(".resume.tmp")
-            temporary.write_text(json.dumps(self._state), encoding="utf-8")
-            temporary.replace(self._notes)
+    def _note(self, key: str, value: object) -> None:
+        self._state[key] = value
+        if self._state == self._written:
+            return
+        # Only a hint, that may be torn or missing: then it is asked without a validator, or from
+        # the first piece on.
+        with contextlib.suppress(OSError, LocalchatError):
+            descriptor = _open(self._notes)
+            try:
+                os.ftruncate(descriptor, os.write(descriptor, json.dumps(self._state).encode()))
+            finally:
+                os.close(descriptor)
+            self._written = dict(self._state)
 
 
 def sync_folder(folder: Path) -> None:
@@ -162,21 +209,35 @@ def sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-def _open(path: Path) -> int:
+def _open(path: Path, more: int = os.O_CREAT) -> int:
     """Opens a file of our own, never one behind a link; makes it if there is none."""
-    flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-    descriptor = os.open(path, flags, 0o600)
+    flags = os.O_RDWR | more | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    try:
+        descriptor = os.open(path, flags, 0o600)
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise _foreign(path) from error
+        if error.errno != errno.EACCES or not path.is_file():
+            raise
+        # Its process was killed just before it gave the file, read-only by then, its name.
+        path.chmod(0o600)
+        descriptor = os.open(path, flags, 0o600)
     found = os.fstat(descriptor)
     if not stat.S_ISREG(found.st_mode) or found.st_uid != os.getuid():
         os.close(descriptor)
-        raise LocalchatError(f"{path} is not a file of yours.", f"rm {path}")
+        raise _foreign(path)
     return descriptor
+
+
+def _foreign(path: Path) -> LocalchatError:
+    return LocalchatError(f"{path} is not a file of yours.", f"rm {shlex.quote(str(path))}")
 
 
 def _read(notes: Path) -> dict[str, object]:
     try:
-        found = json.loads(notes.read_bytes())
-    except (OSError, ValueError, RecursionError):
+        with open(_open(notes, 0), "rb") as file:
+            found = json.load(file)
+    except (OSError, LocalchatError, ValueError, RecursionError):
         return {}
     return found if isinstance(found, dict) else {}
 

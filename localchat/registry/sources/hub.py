@@ -6,16 +6,19 @@ the bytes are received by `http`. What the hub says is checked before anything i
 
 from __future__ import annotations
 
+import functools
 import os
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from localchat.errors import LocalchatError, ModelNotFound, NetworkNeeded
 from localchat.registry.manifest import HubSource
-from localchat.registry.sources.http import Interruption, Patience, Remote
+from localchat.registry.sources import address, patience
+from localchat.registry.sources.address import Remote
+from localchat.registry.sources.patience import TRANSIENT, Interruption, Patience
 from localchat.sanitize import clean
 
 # Read by the library when it is imported: it tells nobody what is done with it, and takes no token
@@ -28,6 +31,7 @@ _QUIET = {
     "HF_HUB_DISABLE_PROGRESS_BARS": "1",
     "DO_NOT_TRACK": "1",
 }
+_T = TypeVar("_T")
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 
@@ -79,36 +83,38 @@ def locate(source: HubSource, *, token: bool, note: Callable[[str], None]) -> Lo
     hub = _library()
     url = hub.hf_hub_url(source.repo, source.file, revision=source.revision, endpoint=endpoint())
 
-    def ask() -> Any:
-        return hub.get_hf_file_metadata(url, token=token, endpoint=endpoint())
+    def ask() -> Located:
+        found = hub.get_hf_file_metadata(
+            url, token=token, timeout=patience.IDLE, endpoint=endpoint()
+        )
+        return Located(
+            Remote(url, _authorization(hub, token)),
+            found.etag if _DIGEST.fullmatch(found.etag or "") else None,
+            found.size,
+            found.commit_hash if _COMMIT.fullmatch(found.commit_hash or "") else None,
+        )
 
-    found = _patiently(ask, source.repo, f"{source.file} at {source.revision}", note)
-    return Located(
-        Remote(url, _authorization(hub, token)),
-        found.etag if _DIGEST.fullmatch(found.etag or "") else None,
-        found.size,
-        found.commit_hash if _COMMIT.fullmatch(found.commit_hash or "") else None,
-    )
+    return _patiently(ask, source.repo, f"{source.file} at {source.revision}", note)
 
 
 def look_at(repo: str, revision: str | None, *, token: bool, note: Callable[[str], None]) -> Repo:
     """The files of a repository. Raises as `locate`."""
     hub = _library()
 
-    def ask() -> Any:
+    def ask() -> Repo:
         api = hub.HfApi(endpoint=endpoint(), token=token)
-        return api.model_info(repo, revision=revision, files_metadata=True)
+        found = api.model_info(repo, revision=revision, timeout=patience.IDLE, files_metadata=True)
+        if not _COMMIT.fullmatch(found.sha or ""):
+            raise NetworkNeeded(f"The hub names no commit of {repo}.")
+        files = tuple(
+            RepoFile(each.rfilename, each.size, each.lfs.sha256 if each.lfs else None)
+            for each in found.siblings or ()
+        )
+        card = found.card_data.to_dict() if found.card_data else {}
+        licence = card.get("license")
+        return Repo(found.sha, files, licence if isinstance(licence, str) else None)
 
-    found = _patiently(ask, repo, revision or "", note)
-    if not _COMMIT.fullmatch(found.sha or ""):
-        raise NetworkNeeded(f"The hub names no commit of {repo}.")
-    files = tuple(
-        RepoFile(each.rfilename, each.size, each.lfs.sha256 if each.lfs else None)
-        for each in found.siblings or ()
-    )
-    card = found.card_data.to_dict() if found.card_data else {}
-    licence = card.get("license")
-    return Repo(found.sha, files, licence if isinstance(licence, str) else None)
+    return _patiently(ask, repo, revision or "revision main", note)
 
 
 def from_url(url: str) -> HubSource | None:
@@ -122,11 +128,22 @@ def from_url(url: str) -> HubSource | None:
     return HubSource(repo=match[1], revision=match[2], file=match[3])
 
 
+@functools.cache
 def _library() -> Any:
     for name, value in _QUIET.items():
         os.environ.setdefault(name, value)
+    import httpx2
     import huggingface_hub
 
+    def check(request: httpx2.Request) -> None:
+        address.check(str(request.url))
+
+    def client() -> httpx2.Client:
+        # The hub's word is the only one there is on files that nobody pinned: it has to be the
+        # hub's, also where a redirect leads.
+        return httpx2.Client(event_hooks={"request": [check]}, follow_redirects=True)
+
+    huggingface_hub.set_client_factory(client)
     return huggingface_hub
 
 
@@ -135,14 +152,14 @@ def _authorization(hub: Any, token: bool) -> dict[str, str]:
     return {"Authorization": f"Bearer {found}"} if found else {}
 
 
-def _patiently(ask: Callable[[], Any], repo: str, what: str, note: Callable[[str], None]) -> Any:
-    patience = Patience(note)
+def _patiently(ask: Callable[[], _T], repo: str, what: str, note: Callable[[str], None]) -> _T:
+    patient = Patience(note)
     while True:
         try:
             with _translated(repo, what):
                 return ask()
         except Interruption as reason:
-            patience.wait(reason)
+            patient.wait(reason)
 
 
 @contextmanager
@@ -168,13 +185,19 @@ def _translated(repo: str, what: str) -> Iterator[None]:
     except errors.LocalTokenNotFoundError as error:
         raise NetworkNeeded("There is no token of the hub here.", "hf auth login") from error
     except errors.HfHubHTTPError as error:
-        code = error.response.status_code if error.response is not None else 0
-        reason = f"the hub answered {code}"
-        if code in (408, 429) or code >= 500:
-            after = error.response.headers.get("Retry-After", "")
-            raise Interruption(reason, float(after) if after.isdecimal() else None) from error
-        raise NetworkNeeded(f"{repo}: {reason}.") from error
-    except (errors.OfflineModeIsEnabled, errors.HFValidationError, ValueError) as error:
-        raise LocalchatError(f"The hub can't be asked for {repo}: {clean(str(error))}.") from error
+        code = error.response.status_code
+        if code in TRANSIENT:
+            after = error.response.headers.get("Retry-After")
+            raise Interruption(f"the hub answered {code}", after) from error
+        raise NetworkNeeded(
+            f"The hub does not tell what {repo} has: it answered {code}."
+        ) from error
+    except errors.HFValidationError as error:
+        raise LocalchatError(f"{repo!r} is no name of a repository of the hub.") from error
     except httpx2.TransportError as error:
         raise Interruption(f"the hub can't be reached ({clean(str(error))[:200]})") from error
+    except httpx2.TooManyRedirects as error:
+        raise NetworkNeeded(f"The hub redirects without end when asked for {repo}.") from error
+    # What it says is taken apart by the library, which lets all kinds of errors out.
+    except (ValueError, TypeError, LookupError, AttributeError, httpx2.InvalidURL) as error:
+        raise NetworkNeeded(f"What the hub says of {repo} can't be made out.") from error
