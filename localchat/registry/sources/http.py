@@ -6,7 +6,9 @@ What the server says is believed where being wrong costs a retry only; which byt
 
 from __future__ import annotations
 
+import functools
 import re
+import ssl
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -210,5 +212,11 @@ def _reason(error: Exception) -> str:
 @contextmanager
 def _client() -> Iterator[httpx2.Client]:
     headers = {"User-Agent": f"localchat/{__version__}", "Accept-Encoding": "identity"}
-    with httpx2.Client(timeout=patience.IDLE, headers=headers) as client:
+    with httpx2.Client(timeout=patience.IDLE, headers=headers, verify=_trusted()) as client:
         yield client
+
+
+@functools.cache
+def _trusted() -> ssl.SSLContext:
+    # Reading the certificates takes 20 ms, and a repair opens a client for each range.
+    return httpx2.create_ssl_context()
