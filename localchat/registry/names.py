@@ -17,13 +17,15 @@ from localchat.errors import UsageError
 
 _REPO = re.compile(
     r"(?P<repo>[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*)"
-    r"(?:/(?P<file>[^:@]+\.gguf)|:(?P<tag>\w+))?"
+    r"(?:/(?P<file>[^:@\x00-\x1f]+\.gguf)|:(?P<tag>\w[\w-]*))?"
     r"(?:@(?P<revision>\w[\w./-]*))?",
     re.IGNORECASE,
 )
 # A quantization in a file's name: Q4_K_M, IQ4_XS, F16, MXFP4, in any case, between separators.
 _TAG = re.compile(
-    r"(?<![A-Za-z0-9])(I?Q\d(?:_[A-Z0-9]+)*|TQ\d_\d|BF16|F16|F32|MXFP4(?:_MOE)?)(?![A-Za-z0-9])",
+    r"(?<![A-Z0-9])"
+    r"([IT]?Q\d(?:_[A-Z0-9]{1,3})*|BF16|FP?16|FP?32|(?:MX|NV)FP4(?:_MOE)?)"
+    r"(?![A-Z0-9])",
     re.IGNORECASE,
 )
 
@@ -42,7 +44,7 @@ class HubName:
     repo: str
     file: str | None = None
     tag: str | None = None
-    """Quantization, as llama.cpp writes it."""
+    """Quantization, in upper case; with what its maker puts before it, as in UD-Q4_K_XL."""
     revision: str | None = None
 
     def __str__(self) -> str:
@@ -95,9 +97,13 @@ def parse(text: str) -> Parsed:
 
 
 def quantization(file: str) -> str | None:
-    """The quantization that a file's name tells, as llama.cpp writes it; None if it tells none."""
-    found = _TAG.findall(file.rsplit("/", 1)[-1])
-    return found[-1].upper() if found else None
+    """The quantization that a file's name tells, as llama.cpp writes it; None if it tells none.
+
+    Where the name itself does not, the folder's may.
+    """
+    folder, _, name = file.rpartition("/")
+    found = _TAG.findall(name) or _TAG.findall(folder.rpartition("/")[2])
+    return re.sub(r"\AFP", "F", found[-1].upper()) if found else None
 
 
 def _hub_name(match: re.Match[str]) -> HubName:

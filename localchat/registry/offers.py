@@ -84,16 +84,20 @@ def of_hub(wanted: HubName, *, token: bool, note: Callable[[str], None]) -> Offe
         return _known(files[path]) | {"sources": [source]}
 
     try:
-        tag = names.quantization(chosen) or "UNKNOWN"
+        tag = names.quantization(chosen)
         first, *further = map(blob, shards)
-        file = ModelFile.model_validate(first | {"quantization": tag, "shards": further})
+        file = ModelFile.model_validate(
+            first | {"quantization": tag or "UNKNOWN", "shards": further}
+        )
         projector = Blob.model_validate(blob(projectors[0])) if projectors else None
     except ValidationError as error:
-        raise ModelNotFound(f"{wanted.repo} names its files in a way that is not safe.") from error
+        raise ModelNotFound(
+            f"{wanted.repo} describes its files in a way that is not safe."
+        ) from error
     exact = HubName(wanted.repo, file=chosen, revision=wanted.revision)
-    by_tag = HubName(wanted.repo, tag=tag, revision=wanted.revision)
-    name = str(exact if wanted.file else by_tag)
-    keys = {name, str(wanted), str(exact), *([] if wanted.file else [str(by_tag)])}
+    by_tag = HubName(wanted.repo, tag=wanted.tag or tag, revision=wanted.revision)
+    name = str(exact if wanted.file or tag is None else by_tag)
+    keys = {name, str(wanted), str(exact)}
     return Offer(
         name=name,
         keys=(name.lower(), *sorted({key.lower() for key in keys} - {name.lower()})),
@@ -147,10 +151,11 @@ def _choose(wanted: HubName, weights: list[str]) -> str:
     if wanted.file:
         found = [path for path in weights if path == wanted.file]
     else:
-        tags = {path: names.quantization(path) for path in weights}
-        found = [path for path in weights if tags[path] == (wanted.tag or _USUAL)]
-        if not wanted.tag:
-            found = found or sorted(weights)
+        found = [path for path in weights if _has_tag(path, wanted.tag or _USUAL)]
+        if not found and not wanted.tag and weights:
+            first = min(weights)
+            tag = names.quantization(first)
+            found = [path for path in weights if tag and _has_tag(path, tag)] or [first]
     if found:
         # The shortest: MODEL-Q4_K_M.gguf comes before MODEL-UD-Q4_K_M.gguf and draft heads.
         return min(found, key=lambda path: (_number(path), len(path), path))
@@ -161,6 +166,12 @@ def _choose(wanted: HubName, weights: list[str]) -> str:
         + (f" It has {', '.join(there)}." if there else " It has no GGUF files at all."),
         f"localchat pull {wanted.repo}:{there[0]}" if there else "localchat models list",
     )
+
+
+def _has_tag(path: str, tag: str) -> bool:
+    if "-" in tag:  # more exact than llama.cpp's own: UD-Q4_K_XL
+        return bool(re.search(rf"(?<![A-Z0-9]){re.escape(tag)}(?![A-Z0-9_])", path.upper()))
+    return names.quantization(path) == (names.quantization(tag) or tag)
 
 
 def _shards(chosen: str, weights: list[str]) -> list[str]:
@@ -187,8 +198,9 @@ def _is_projector(path: str) -> bool:
 
 def _is_beside(path: str) -> bool:
     """Files that go with a model and are none: projectors, importance matrices, draft heads."""
-    name = path.rsplit("/", 1)[-1].lower()
-    return _is_projector(path) or "imatrix" in name or name.startswith("mtp-")
+    name = path.rsplit("/", 1)[-1].lower().removesuffix(".gguf")
+    is_matrix = name.startswith("imatrix") or name.endswith("imatrix")
+    return _is_projector(path) or is_matrix or name.startswith("mtp-")
 
 
 def _projector_order(path: str) -> tuple[bool, int, str]:
