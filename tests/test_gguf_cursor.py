@@ -80,10 +80,11 @@ def test_what_is_skipped_is_not_read() -> None:
 
 
 @pytest.mark.parametrize("length", [93, 2**31, 2**63 - 9, 2**63, 2**64 - 1])
-def test_strings_beyond_the_end_are_refused(length: int) -> None:
+@pytest.mark.parametrize("behind", [0, 1])
+def test_strings_beyond_the_end_are_refused(length: int, behind: int) -> None:
     content = text(b"a") + struct.pack("<Q", length) + bytes(92)
     with pytest.raises(ModelLoadFailed, match="beyond the file's end"):
-        Cursor(io.BytesIO(content), len(content), AMPLE).skip_strings(2)
+        Cursor(io.BytesIO(content), len(content), AMPLE).skip_strings(2 + behind)
 
 
 @pytest.mark.parametrize(

@@ -53,7 +53,7 @@ def check(path: Path, timeout: float | None = None) -> Verdict:
     is no model of its own: llama.cpp does not know its architecture.
     """
     # -P: a file in the current folder must not be imported in a module's place.
-    command = [sys.executable, "-P", "-m", "localchat.host.check", str(path.absolute())]
+    command = [sys.executable, "-P", "-m", "localchat.host.check", str(path)]
     try:
         done = subprocess.run(
             command,

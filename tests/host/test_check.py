@@ -225,8 +225,10 @@ def test_there_may_be_a_time_limit(endless: Path) -> None:
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs Linux's /proc")
 def test_ctrl_c_ends_the_process(endless: Path) -> None:
     def interrupt() -> None:
-        wait_until(lambda: any(ignores_interrupts(child) for child in children()))
-        os.kill(os.getpid(), signal.SIGINT)
+        try:
+            wait_until(lambda: any(ignores_interrupts(child) for child in children()))
+        finally:
+            os.kill(os.getpid(), signal.SIGINT)
 
     thread = threading.Thread(target=interrupt)
     thread.start()

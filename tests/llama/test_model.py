@@ -80,14 +80,23 @@ def test_a_model_may_have_no_chat_template(tiny: Callable[..., Path]) -> None:
 
 
 def test_options_are_passed_on(tiny: Callable[..., Path]) -> None:
-    asked: list[tuple[int, bool, bool]] = []
+    asked: list[tuple[int, bool, int, bool]] = []
 
     def refuse(path: bytes, params: Any) -> None:
-        asked.append((params.n_gpu_layers, params.check_tensors, params.use_extra_bufts))
+        asked.append(
+            (
+                params.n_gpu_layers,
+                params.check_tensors,
+                params.lazy_mode,
+                params.use_extra_bufts,
+            )
+        )
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(library.C, "llama_model_load_from_file", refuse)
         for options in ({}, {"gpu_layers": 7}, {"check_tensors": True}):
             with pytest.raises(ModelLoadFailed):
                 Model(str(tiny()), **options)
-    assert asked == [(0, False, True), (7, False, True), (0, True, False)]
+    usual = (False, library.C.LLAMA_LAZY_MODE_AUTO, True)
+    checked = (True, library.C.LLAMA_LAZY_MODE_OFF, False)
+    assert asked == [(0, *usual), (7, *usual), (0, *checked)]
