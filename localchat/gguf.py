@@ -35,7 +35,7 @@ _MOST_ELEMENTS = 2**14  # kept in all arrays together
 
 # Before its numbers a file may have a short list or two. There are vocabularies of 262,144 tokens
 # with half a million merges, 13 MB of them: to walk through those takes 0.15 s.
-_NUMBERS = Budget(strings=2**15, size=2**22, block=2**16)
+_NUMBERS = Budget(strings=2**12, size=2**22, block=2**16)
 _NUMBERS_OF_A_LOCAL_FILE = Budget(strings=2**20, size=2**26, block=2**16)
 _WHOLE = Budget(strings=2**20, size=2**26, block=2**20)
 
