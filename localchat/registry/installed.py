@@ -108,7 +108,11 @@ class Record:
             same = all(stamp(location(p.sha256, paths)) == p.stamp for p in self.all_parts)
         except OSError:
             return False
-        return same and (len(self.parts) == 1 or self.path(paths).exists())
+        return same and (len(self.parts) == 1 or self._is_laid_out(paths))
+
+    def _is_laid_out(self, paths: Paths) -> bool:
+        folder, count = split_folder(self.parts[0].sha256, paths), len(self.parts)
+        return all((folder / split_name(number, count)).exists() for number in range(1, count + 1))
 
     def model(self, paths: Paths) -> ModelRef:
         """What an engine is told."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from localchat.errors import LocalchatError, ModelNotFound, NetworkNeeded, VerificationFailed
@@ -68,8 +69,8 @@ def offer_for(
     from localchat.registry import catalog, offers
 
     parsed = names.parse(installed.aliases(paths).get(name.lower(), name))
-    if isinstance(parsed, UrlName):
-        parsed = offers.of_page(parsed.url) or parsed
+    if isinstance(parsed, UrlName) and (page := offers.of_page(parsed.url)):
+        parsed, name = page, str(page)
     if isinstance(parsed, CatalogueName):
         try:
             return offers.of_catalogue(catalog.find(parsed.text))
@@ -93,7 +94,24 @@ def offer_for(
         from localchat.registry.sources import http
 
         size = http.size_of(http.Remote(parsed.url), watcher.note)
-    return offers.of_url(parsed.url, sha256 and sha256.lower(), size)
+    offer = offers.of_url(parsed.url, sha256 and sha256.lower(), size)
+    if _is_taken(offer, paths):
+        return replace(offer, name=parsed.url, keys=(parsed.url.lower(),))
+    return offer
+
+
+def _is_taken(offer: Offer, paths: Paths) -> bool:
+    """Whether the name that an address's end gives a file is that of another model already."""
+    from localchat.registry import catalog
+
+    known = installed.find(offer.name, paths)
+    if known is not None and not set(offer.keys) <= set(known.keys):
+        return True
+    try:
+        catalog.find(offer.name)
+    except ModelNotFound:
+        return False
+    return True
 
 
 def _again(known: Record) -> Offer:
@@ -128,6 +146,9 @@ def _again(known: Record) -> Offer:
 def _install(offer: Offer, paths: Paths, *, offline: bool, watcher: Watcher, token: bool) -> Pulled:
     before = installed.find(offer.name, paths)
     wanted = [_pin(blob, before, offline, watcher, token) for blob in offer.blobs]
+    for old, new in zip(before.parts if before else (), wanted, strict=False):
+        if old.sha256 != new.sha256:
+            watcher.note(f"{offer.name} is another file than before: its sha256 was {old.sha256}.")
     total = sum(each.size for each in wanted)
     served = []
     done = 0
@@ -135,8 +156,9 @@ def _install(offer: Offer, paths: Paths, *, offline: bool, watcher: Watcher, tok
         share = _Share(watcher, done, total)
         served.append(_see_to(each, offer.name, paths, offline=offline, watcher=share, token=token))
         done += each.size
-    record = _record(offer, wanted, served, before, paths)
-    blobs.lay_out(record.parts, paths)
+    with download.as_told(paths.models):
+        record = _record(offer, wanted, served, before, paths)
+        blobs.lay_out(record.parts, paths)
     if before is None or before.sha256 != record.sha256:
         from localchat.registry import examine
 
@@ -175,8 +197,6 @@ def _pin(blob: Blob, before: Record | None, offline: bool, watcher: Watcher, tok
             f"{source.file} is not pinned by the catalogue: its sha256 is what the hub says,"
             f" {sha256}. It is kept in the lock file."
         )
-        if known is not None and known.sha256 != sha256:
-            watcher.note(f"That is another file than before: it was {known.sha256}.")
     revision = found.commit or source.revision
     return Wanted(found.size, sha256, (source.model_copy(update={"revision": revision}),))
 
@@ -200,9 +220,10 @@ def _see_to(
             watcher.progress(wanted.size, wanted.size)
             return None
         if found := elsewhere.find(wanted.sha256, wanted.size):
-            watcher.note(f"Using {found}, where it lies: nothing has to be downloaded.")
-            blobs.take_in(found, "link", paths, watcher.progress, wanted.sha256)
-            return str(found)
+            with suppress(ValueError):  # it has changed since it was found
+                blobs.take_in(found, "link", paths, watcher.progress, wanted.sha256)
+                watcher.note(f"Using {found}, where it lies: nothing has to be downloaded.")
+                return str(found)
     if offline:
         raise _offline(name)
     return download.fetch(wanted, paths, watcher, token=token)

@@ -21,6 +21,7 @@ from localchat.types import ModelRef
 
 if TYPE_CHECKING:
     from localchat.registry.catalog import Entry
+    from localchat.registry.manifest import Blob
 
 
 def resolve(name: str, paths: Paths) -> ModelRef:
@@ -45,6 +46,11 @@ def resolve(name: str, paths: Paths) -> ModelRef:
         if found := _unrecorded(entry, paths):
             return found
         name = entry.name
+    if isinstance(parsed, names.UrlName):
+        from localchat.registry import offers
+
+        if page := offers.of_page(parsed.url):
+            return resolve(str(page), paths)
     raise ModelNotFound(f"The model {name} is not installed.", f"localchat pull {name}")
 
 
@@ -101,22 +107,18 @@ def _unrecorded(entry: Entry, paths: Paths) -> ModelRef | None:
     file, manifest = entry.file, entry.manifest
     parts = []
     for blob in file.blobs:
-        if blob.sha256 is None or blob.size is None:
+        if (part := _unrecorded_part(blob, paths)) is None:
             return None
-        path = installed.location(blob.sha256, paths)
-        try:
-            seen = verify.stamp(path)
-            if not verify.matches(path, blob.size, blob.sha256):
-                return None
-        except FileNotFoundError:
-            return None
-        except OSError as error:
-            raise _unreadable(path, error) from error
-        parts.append(Part(blob.sha256, seen))
+        parts.append(part)
+    known = list(file.blobs)
+    projector = None
+    if manifest.projector and (projector := _unrecorded_part(manifest.projector, paths)):
+        known.append(manifest.projector)
     record = Record(
         name=entry.name,
         keys=entry.keys,
         parts=tuple(parts),
+        projector=projector,
         quantization=file.quantization,
         when=datetime.date.today().isoformat(),
         licence=manifest.licence,
@@ -124,11 +126,26 @@ def _unrecorded(entry: Entry, paths: Paths) -> ModelRef | None:
         sampling=manifest.sampling.pairs(),
         sources={
             blob.sha256 or "": [source.model_dump(mode="json") for source in blob.sources]
-            for blob in file.blobs
+            for blob in known
         },
     )
     _remember(record, paths)
     return record.model(paths)
+
+
+def _unrecorded_part(blob: Blob, paths: Paths) -> Part | None:
+    """A file of the catalogue, if it is there and right."""
+    if blob.sha256 is None or blob.size is None:
+        return None
+    path = installed.location(blob.sha256, paths)
+    try:
+        seen = verify.stamp(path)
+        is_right = verify.matches(path, blob.size, blob.sha256)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise _unreadable(path, error) from error
+    return Part(blob.sha256, seen) if is_right else None
 
 
 def _remember(record: Record, paths: Paths) -> None:

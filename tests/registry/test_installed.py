@@ -112,7 +112,10 @@ def test_a_model_of_several_files(places: Paths) -> None:
     # Not before its files lie under the names that llama.cpp knows.
     assert installed.lookup("a", places) is None
     several.path(places).parent.mkdir()
-    several.path(places).symlink_to(Path("..") / f"{DIGEST}.gguf")
+    for number, each in enumerate(parts, 1):
+        assert installed.lookup("a", places) is None
+        name = several.path(places).with_name(installed.split_name(number, 2))
+        name.symlink_to(Path("..") / f"{each.sha256}.gguf")
     found = installed.lookup("a", places)
     assert found is not None
     assert found.path == f"{places.models}/{DIGEST}.split/model-00001-of-00002.gguf"
