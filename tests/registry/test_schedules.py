@@ -27,7 +27,7 @@ KEPT = {".partial", ".resume", ".lock"}
 @pytest.mark.usefixtures("fetching")
 def test_random_faults(hub: Hub, places: Paths, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(patience, "IDLE", 0.1)
-    kinds = {kind: 0 for kind in Kind}
+    kinds = dict.fromkeys(Kind, 0)
     pulls = 0
     for seed in range(SCHEDULES):
         draw = random.Random(seed)
