@@ -33,7 +33,7 @@ class Row:
     """Tokens."""
     quantization: str
     size: int | None
-    """Bytes to download, projector included; None: the hub says, at the first pull."""
+    """Bytes of all files, projector included; None: the hub says, at the first pull."""
     licence: str | None
     is_pinned: bool
     """Whether the catalogue knows the digest."""
@@ -56,18 +56,18 @@ def listing(paths: Paths) -> tuple[Row, ...]:
 
 def catalogue(paths: Paths) -> list[Row]:
     """Every file of the catalogue, by name, as if none were installed."""
-    fingerprint = _fingerprint()
+    current = fingerprint()
     cache = paths.cache / "catalogue.json"
-    with contextlib.suppress(OSError, ValueError, TypeError, KeyError):
+    with contextlib.suppress(OSError, ValueError, TypeError, KeyError, RecursionError):
         remembered = json.loads(cache.read_bytes())
-        if remembered["fingerprint"] == fingerprint:
+        if remembered["fingerprint"] == current:
             return [Row(**row | {"aliases": tuple(row["aliases"])}) for row in remembered["rows"]]
     rows = _from_manifests()
     with contextlib.suppress(OSError):  # only the next list would be slower
         cache.parent.mkdir(parents=True, exist_ok=True)
         temporary = cache.with_suffix(f".{os.getpid()}")
         temporary.write_text(
-            json.dumps({"fingerprint": fingerprint, "rows": [asdict(row) for row in rows]})
+            json.dumps({"fingerprint": current, "rows": [asdict(row) for row in rows]})
         )
         temporary.replace(cache)
     return rows
@@ -99,7 +99,7 @@ def _from_manifests() -> list[Row]:
     return rows
 
 
-def _fingerprint() -> str:
+def fingerprint() -> str:
     """Differs when a manifest or localchat does."""
     from hashlib import sha256
 
@@ -114,10 +114,16 @@ def _fingerprint() -> str:
 
 
 def _with_state(row: Row, record: Record | None, paths: Paths) -> Row:
-    if record is not None:
-        path = record.path(paths)
+    if record is not None:  # it may be another file than the catalogue has by now
         there = _is_there(record, paths)
-        return replace(row, installed=there, path=str(path) if there else None)
+        return replace(
+            row,
+            quantization=record.quantization,
+            size=record.size,
+            sha256=record.parts[0].sha256,
+            installed=there,
+            path=str(record.path(paths)) if there else None,
+        )
     # Installed though the lock file does not say so: found by its digest alone.
     if row.sha256 is None:
         return row
