@@ -13,7 +13,6 @@ from urllib.parse import urlsplit
 import pytest
 
 from localchat.errors import ModelNotFound, NetworkNeeded, VerificationFailed
-from localchat.paths import Paths
 from localchat.registry import pull
 from localchat.registry.sources import patience
 from tests.conftest import Quiet
@@ -218,9 +217,11 @@ def test_a_hub_that_stalls_before_it_says_anything(
 ) -> None:
     monkeypatch.setattr(patience, "IDLE", 0.2)
     monkeypatch.setattr("localchat.registry.examine.first_look", lambda *_: None)
-    hub.schedule_metadata(Fault(Kind.STALL), Fault(Kind.STALL), Fault(Kind.STALL))
+    hub.schedule_metadata(*[Fault(Kind.STALL, seconds=5)] * 3)
     pull.pull(f"hf:{REPO}", fetching.places, offline=False, watcher=Quiet())
     assert fetching.final.read_bytes() == CONTENT
+    asked = [request.path.split("/")[1] for request in hub.requests]
+    assert asked == ["api", "api", "api", "api", "owner", "owner"], "nobody waited for an answer"
 
 
 def test_a_range_is_ignored(hub: Hub, fetching: Fetching) -> None:
@@ -346,14 +347,15 @@ def test_the_token_is_not_sent_to_another_origin(hub: Hub, fetching: Fetching, t
     assert fetching.starts == [0, HALF]
 
 
+@pytest.mark.usefixtures("fetching", "token")
 def test_nobody_is_told_what_is_done_with_the_library(
-    hub: Hub, fetching: Fetching, tiny: Callable[..., Path], places: Paths, token: str
+    hub: Hub, tiny: Callable[..., Path], tmp_path: Path
 ) -> None:
     model = tiny()
     hub.add("owner/tiny", "tiny.Q8_0.gguf", model)
     done = subprocess.run(
         [sys.executable, "-P", "-m", "localchat.cli.main", "pull", "owner/tiny:Q8_0"],
-        env=os.environ | {"CLAUDECODE": "1", "CURSOR_AGENT": "1"},
+        env=os.environ | {"HF_HOME": str(tmp_path / "hf")},
         capture_output=True,
         text=True,
         timeout=60,
