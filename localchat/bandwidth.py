@@ -23,16 +23,16 @@ from localchat.hardware import Machine
 _LEAST, _MOST = 2**26, 2**28  # bytes
 _CACHE = Path("sys/devices/system/cpu/cpu0/cache/index3/size")
 
-_PASSES = 4
 _READING = 0.1  # seconds, after which no further pass is begun
 _VALID = 86_400.0  # seconds
+_BUSY = 0.5  # runnable threads a processor; from here on the value is taken with a grain of salt
 
 
 def find(machine: Machine, threads: int, remembered: Path) -> float | None:
     """Bytes a second; None where it can't be measured. Kept in the file `remembered`.
 
-    It is measured again a day later at the soonest. Other programs' work can only make memory look
-    slower, so the highest value that was seen on this processor counts.
+    Other programs' work can only make memory look slower, so the highest value that was seen on
+    this processor counts. It is measured again after a day, or the next time if it was busy.
     """
     key: list[object] = [machine.cpu, machine.processors, threads]
     best, when = _recall(remembered, key)
@@ -40,14 +40,18 @@ def find(machine: Machine, threads: int, remembered: Path) -> float | None:
     if 0 <= now - when < _VALID:
         return best
     with contextlib.suppress(OSError, ValueError, MemoryError):
+        is_busy = os.getloadavg()[0] > _BUSY * machine.processors
         best = max(best or 0.0, measure(threads))
         with contextlib.suppress(OSError):  # then it is measured again the next time
-            _keep(remembered, {"machine": key, "read": best, "measured": now})
+            _keep(
+                remembered,
+                {"machine": key, "read": best, "measured": 0.0 if is_busy else now},
+            )
     return best
 
 
 def measure(threads: int, root: Path = Path("/")) -> float:
-    """Bytes a second, of the fastest of a few passes. Raises OSError where memory is short."""
+    """Bytes a second, of the fastest of some passes. Raises OSError where memory is short."""
     share = _area(root) // threads
     memchr = ctypes.CDLL(None).memchr
     memchr.restype, memchr.argtypes = (
@@ -62,7 +66,7 @@ def measure(threads: int, root: Path = Path("/")) -> float:
         _together(threads, lambda number: ctypes.memset(start + number * share, 1, share))
         times: list[float] = []
         deadline = time.perf_counter() + _READING
-        while not times or (len(times) < _PASSES and time.perf_counter() < deadline):
+        while not times or time.perf_counter() < deadline:
             times.append(
                 _together(threads, lambda number: memchr(start + number * share, 0, share))
             )
