@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from localchat.cli import output
+from localchat.cli import hint, output
 from localchat.cli.answer import Answer, receive, receive_last
 from localchat.cli.engine import connect, engine_options
 from localchat.cli.options import prompt_options, sampling_options, sampling_params
@@ -114,6 +114,8 @@ def command(
         _explain_incomplete(answer.finished)
     if show_usage:
         output.note(_usage_line(answer.finished))
+    if live:
+        hint.after(ref, connection.settings)
 
 
 def _print(answer: Answer, *, live: bool) -> None:
