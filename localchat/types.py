@@ -184,3 +184,7 @@ class EngineInfo:
     """Tokens one request may fill, prompt and completion together."""
     has_chat_template: bool
     load_seconds: float
+    build: str = ""
+    """llama.cpp's version and what it was built for: another build may answer otherwise."""
+    template_sha256: str | None = None
+    """Of the chat template in use, UTF-8; None without one."""

@@ -24,6 +24,8 @@ class LoadedEngine:
     engine: Engine
     has_chat_template: bool
     load_seconds: float
+    build: str = ""
+    template_sha256: str | None = None
 
 
 def load(
@@ -45,7 +47,16 @@ def load(
 
     store = _store(model, options, snapshots, log) if snapshots else None
     engine = assemble(weights, context, prompts, options, store)
-    return LoadedEngine(engine, prompts.has_template, time.monotonic() - start)
+    from localchat.llama.library import build_info
+
+    source = prompts.template_source
+    return LoadedEngine(
+        engine,
+        source is not None,
+        time.monotonic() - start,
+        build_info(),
+        hashlib.sha256(source.encode()).hexdigest() if source is not None else None,
+    )
 
 
 def _store(

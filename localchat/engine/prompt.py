@@ -83,8 +83,9 @@ class PromptBuilder:
         self._longest = max(map(len, spellings), default=0)
 
     @property
-    def has_template(self) -> bool:
-        return self._template is not None
+    def template_source(self) -> str | None:
+        """The Jinja text of the template in use; None without one."""
+        return self._template.source if self._template else None
 
     @functools.cached_property
     def budget_end(self) -> list[int]:

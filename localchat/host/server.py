@@ -327,6 +327,8 @@ class Server:
             context=loaded.engine.context,
             has_chat_template=loaded.has_chat_template,
             load_seconds=loaded.load_seconds,
+            build=loaded.build,
+            template_sha256=loaded.template_sha256,
         )
         return {"op": "ready", "info": asdict(info)}
 

@@ -132,6 +132,7 @@ def test_status_is_answered_without_hello(client: SocketClient, places: Paths) -
         "pid": client.info.pid,
         "model": client.info.model,
         "path": client.info.model,
+        "draft": None,
         "state": "idle",
         "context": ENDLESS["context_length"],
         "clients": 1,
