@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import TracebackType
 
-from localchat.errors import LocalchatError, VerificationFailed
+from localchat.errors import LocalchatError, NetworkNeeded, VerificationFailed
 from localchat.registry import chunks
 from localchat.registry.chunks import Hasher
 
@@ -30,6 +30,10 @@ class WrongBytes(VerificationFailed):
 
 class OtherFile(WrongBytes):
     """A source says itself, before it sends a byte, that it has another file."""
+
+
+class NotInParts(NetworkNeeded):
+    """A source is in reach, but sends whole files only."""
 
 
 class Partial:

@@ -16,7 +16,7 @@ import httpx2
 
 from localchat import __version__
 from localchat.errors import ModelNotFound, NetworkNeeded
-from localchat.registry.partial import OtherFile, Partial
+from localchat.registry.partial import NotInParts, OtherFile, Partial
 from localchat.registry.sources import address, patience
 from localchat.registry.sources.address import Remote as Remote
 from localchat.registry.sources.patience import TRANSIENT, Interruption, Patience
@@ -61,15 +61,20 @@ def fill(
 def fetch_range(remote: Remote, start: int, stop: int, note: Callable[[str], None]) -> bytes:
     """The bytes from `start` to before `stop`. For parts that fit into memory.
 
-    Raises NetworkNeeded, also if the server does not serve ranges; ModelNotFound.
+    Raises NetworkNeeded (NotInParts if the server does not serve ranges), ModelNotFound.
     """
     patient = Patience(note)
+    data = bytearray()
     with _client() as client:
-        while True:
+        while len(data) < stop - start:
+            before = len(data)
             try:
-                return _range(client, remote, start, stop)
+                _range(client, remote, start + before, stop, data)
             except Interruption as reason:
+                if len(data) > before:
+                    patient.progressed()
                 patient.wait(reason)
+    return bytes(data)
 
 
 def size_of(remote: Remote, note: Callable[[str], None]) -> int:
@@ -88,20 +93,20 @@ def size_of(remote: Remote, note: Callable[[str], None]) -> int:
             return size
 
 
-def _range(client: httpx2.Client, remote: Remote, start: int, stop: int) -> bytes:
-    data = bytearray()
+def _range(client: httpx2.Client, remote: Remote, start: int, stop: int, data: bytearray) -> None:
+    """Adds to `data` what comes of the bytes from `start` to before `stop`."""
+    wanted = len(data) + stop - start
     with _opened(client, remote, {"Range": f"bytes={start}-{stop - 1}"}) as response:
         if response.status_code != 206:
-            raise NetworkNeeded("The source can't send a part of a file.")
+            raise NotInParts("The source can't send a part of a file.")
         if _first_byte(response) != start:
             raise _OtherPart("the server sent another part than was asked for")
         for chunk in response.iter_raw():
-            data += chunk
-            if len(data) > stop - start:
+            if len(data) + len(chunk) > wanted:
                 raise Interruption("the server sent more than was asked for")
-    if len(data) < stop - start:
+            data += chunk
+    if len(data) < wanted:
         raise Interruption(_BROKE_OFF)
-    return bytes(data)
 
 
 def _receive(
