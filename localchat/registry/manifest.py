@@ -62,7 +62,9 @@ class PypiSource(_Entry):
     """The file is their members' bytes, concatenated in this order."""
 
     def __str__(self) -> str:
-        return ", ".join(f"{part.package} {part.version}" for part in self.parts)
+        first, *others = self.parts
+        more = f" and {len(others)} more" if others else ""
+        return f"{first.package} {first.version}{more}"
 
 
 class HubSource(_Entry):

@@ -158,7 +158,7 @@ def test_wrong_bytes_are_not_used(
     with pytest.raises(NetworkNeeded):
         sample.pull(offline=True)
     assert not sample.installed.is_symlink()
-    assert sample.pull().served == ("tiny-part1 1.0, tiny-part2 1.0",)
+    assert sample.pull().served == ("tiny-part1 1.0 and 1 more",)
     assert sample.installed.read_bytes() == sample.content
     assert not sample.installed.is_symlink()
 
@@ -171,7 +171,7 @@ def test_bytes_that_change_while_they_are_taken_in_are_not_used(
     monkeypatch.setattr(elsewhere, "find", lambda *_: other)
     with pytest.raises(NetworkNeeded):
         sample.pull(offline=True)
-    assert sample.pull().served == ("tiny-part1 1.0, tiny-part2 1.0",)
+    assert sample.pull().served == ("tiny-part1 1.0 and 1 more",)
     assert sample.watcher.notes == []
     assert sample.installed.read_bytes() == sample.content
 
