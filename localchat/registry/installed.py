@@ -199,7 +199,9 @@ def forget(name: str, paths: Paths) -> None:
     with _changing(paths) as found:
         keys = _keys(found["models"].pop(name, None))
         found["aliases"] = {
-            alias: target for alias, target in found["aliases"].items() if target not in keys
+            alias: target
+            for alias, target in found["aliases"].items()
+            if str(target).lower() not in keys
         }
 
 

@@ -36,6 +36,7 @@ def resolve(name: str, paths: Paths) -> ModelRef:
         return found
     if known := installed.find(name, paths):
         return _checked(known, paths)
+    name = installed.aliases(paths).get(name.lower(), name)
     parsed = names.parse(name)
     if isinstance(parsed, names.PathName):
         return _from_path(name)
