@@ -8,7 +8,7 @@ from __future__ import annotations
 import errno
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -21,18 +21,24 @@ from localchat.registry.partial import sync_folder
 
 Way = Literal["link", "copy", "move"]
 
+UNFINISHED = (".partial", ".resume", ".parts")
+"""Ends of the names of what a download leaves that did not come to its end."""
+
 _BLOCK = 2**20
-_KINDS = (".gguf", ".chunks", ".partial", ".resume", ".split", ".parts", ".lock")
+# Another file system, one that knows no hard links, or another user's file.
+_NO_HARD_LINK = {errno.EXDEV, errno.EPERM, errno.ENOTSUP, errno.EMLINK}
+_KINDS = (".gguf", ".chunks", *UNFINISHED, ".split", ".lock")
 
 
 @dataclass(frozen=True, slots=True)
 class Taken:
-    """A file that was read to its end."""
+    """A file that was read to its end, and is in the models folder."""
 
-    path: Path
+    source: Path
+    """Where it lay; a file to be moved still does, until `release`."""
     sha256: str
-    size: int
-    """Bytes."""
+    is_new: bool
+    """Whether it was put there; if not, a right file of our own was there already."""
 
 
 def part(sha256: str, paths: Paths) -> Part:
@@ -50,9 +56,9 @@ def take_in(
 ) -> Taken:
     """Hashes a file of this machine and puts it into the models folder.
 
-    link: a link to where it lies. copy: a file of our own. move: it is ours from now on.
-    A right file of our own stays; a damaged one is replaced. With `sha256`, only if that is the
-    digest of `path`: else ValueError is raised. Raises OSError.
+    link: a link to where it lies. copy: a file of our own. move: it is ours after `release`, and
+    nothing is lost before. A right file of our own stays; a damaged one is replaced. With `sha256`,
+    only if that is the digest of `path`: else ValueError is raised. Raises OSError.
     """
     folder = make_private(paths.models)
     path = path.resolve(strict=True)
@@ -64,25 +70,33 @@ def take_in(
         raise ValueError(found)
     target = installed.location(found, paths)
     chunks.write(target, hasher.chunks())
-    is_itself = target.exists() and target.samefile(path)
-    if not target.is_symlink() and (is_itself or verify.matches(target, hasher.size, found)):
-        if way == "move" and not is_itself:
-            path.unlink()
-    elif way == "link":
+    if _is_ours(found, path, paths):
+        return Taken(path, found, is_new=False)
+    if way == "link":
         link(found, path, paths)
     else:
-        _move(path, folder, paths, progress, found)
-    return Taken(target, found, hasher.size)
+        try:
+            _place(target, lambda temporary: temporary.hardlink_to(path))
+        except OSError as error:
+            if error.errno not in _NO_HARD_LINK:
+                raise
+            _copy(path, folder, paths, progress, found)
+    return Taken(path, found, is_new=True)
+
+
+def release(taken: Taken, paths: Paths) -> None:
+    """Ends a move: the file is at its new place only. Raises OSError."""
+    target = installed.location(taken.sha256, paths)
+    if target.is_symlink() or target.resolve(strict=True) == taken.source:
+        return  # it is used where it lies
+    target.chmod(0o444)  # engines map it: nobody may write into it
+    taken.source.unlink()
 
 
 def link(sha256: str, path: Path, paths: Paths) -> None:
     """Uses the file at `path`, which has this digest, where it lies. Raises OSError."""
     target = installed.location(sha256, paths)
-    temporary = target.with_suffix(".link")
-    temporary.unlink(missing_ok=True)
-    temporary.symlink_to(path.resolve())
-    temporary.replace(target)
-    sync_folder(target.parent)
+    _place(target, lambda temporary: temporary.symlink_to(path.resolve()))
 
 
 def lay_out(parts: tuple[Part, ...], paths: Paths) -> None:
@@ -108,33 +122,69 @@ def remove(sha256: str, paths: Paths) -> int:
     freed = 0
     for kind in _KINDS:
         path = installed.location(sha256, paths).with_suffix(kind)
-        freed += _size(path)
-        if path.is_dir() and not path.is_symlink():
-            shutil.rmtree(path)
-        else:
-            path.unlink(missing_ok=True)
+        freed += size(path)
+        discard(path)
     return freed
 
 
-def strays(used: set[str], paths: Paths) -> Iterator[tuple[str, int]]:
-    """Digests in the models folder that are not `used`, with the bytes they take."""
-    sizes: dict[str, int] = {}
-    if not paths.models.is_dir():
-        return
-    for path in paths.models.iterdir():
-        digest = path.name.partition(".")[0]
-        if installed.is_digest(digest) and digest not in used:
-            sizes[digest] = sizes.get(digest, 0) + _size(path)
-    yield from sorted(sizes.items())
+def belongings(paths: Paths) -> dict[str, list[Path]]:
+    """What is in the models folder, by the digest in its name."""
+    found: dict[str, list[Path]] = {}
+    if paths.models.is_dir():
+        for path in sorted(paths.models.iterdir()):
+            digest = path.name.partition(".")[0]
+            if installed.is_digest(digest):
+                found.setdefault(digest, []).append(path)
+    return found
+
+
+def size(path: Path) -> int:
+    """Bytes on this disk that go with it; none for a link."""
+    try:
+        if path.is_symlink():
+            return 0
+        if path.is_dir():
+            return sum(map(size, path.iterdir()))
+        return path.stat().st_size
+    except OSError:
+        return 0
+
+
+def discard(path: Path) -> None:
+    """Removes a file, a link, or a folder with all that is in it. Raises OSError."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _is_ours(sha256: str, path: Path, paths: Paths) -> bool:
+    """Whether a right file of our own has the place of `path`, which has this digest."""
+    target = installed.location(sha256, paths)
+    if target.is_symlink() or not target.exists():
+        return False
+    return target.samefile(path) or verify.matches(target, path.stat().st_size, sha256)
+
+
+def _place(target: Path, make: Callable[[Path], None]) -> None:
+    """Puts what `make` makes in place of `target`, at once."""
+    temporary = target.with_suffix(f".{os.getpid()}.tmp")
+    temporary.unlink(missing_ok=True)
+    try:
+        make(temporary)
+        temporary.replace(target)
+    finally:
+        temporary.unlink(missing_ok=True)
+    sync_folder(target.parent)
 
 
 def _hash(path: Path, progress: Callable[[int, int], None]) -> Hasher:
     hasher = Hasher()
-    size = path.stat().st_size
+    total = path.stat().st_size
     with path.open("rb", buffering=0) as file:
         while data := file.read(_BLOCK):
             hasher.update(data)
-            progress(hasher.size, size)
+            progress(hasher.size, total)
     return hasher
 
 
@@ -143,8 +193,10 @@ def _copy(
 ) -> Taken:
     from tempfile import mkstemp
 
+    if sha256 is not None and _is_ours(sha256, path, paths):
+        return Taken(path, sha256, is_new=False)
     hasher = Hasher()
-    size = path.stat().st_size
+    total = path.stat().st_size
     descriptor, name = mkstemp(dir=folder, prefix="import.", suffix=".tmp")
     temporary = Path(name)
     try:
@@ -154,7 +206,7 @@ def _copy(
                 rest = memoryview(data)
                 while len(rest):
                     rest = rest[out.write(rest) :]
-                progress(hasher.size, size)
+                progress(hasher.size, total)
             found = hasher.sha256()
             if sha256 not in (None, found):
                 raise ValueError(found)
@@ -166,28 +218,4 @@ def _copy(
         sync_folder(folder)
     finally:
         temporary.unlink(missing_ok=True)
-    return Taken(target, found, hasher.size)
-
-
-def _move(
-    path: Path, folder: Path, paths: Paths, progress: Callable[[int, int], None], sha256: str
-) -> None:
-    path.chmod(0o444)
-    try:
-        path.replace(installed.location(sha256, paths))
-    except OSError as error:
-        if error.errno != errno.EXDEV:
-            raise
-        _copy(path, folder, paths, progress, sha256)
-        path.unlink()
-    sync_folder(folder)
-
-
-def _size(path: Path) -> int:
-    """Bytes on this disk; none for a link."""
-    try:
-        if path.is_symlink() or path.is_dir():
-            return 0
-        return path.stat().st_size
-    except OSError:
-        return 0
+    return Taken(path, found, is_new=True)

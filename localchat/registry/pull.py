@@ -8,8 +8,8 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from localchat.errors import LocalchatError, ModelNotFound, NetworkNeeded, VerificationFailed
-from localchat.paths import Paths
-from localchat.registry import blobs, download, elsewhere, installed, names, verify
+from localchat.paths import Paths, make_private
+from localchat.registry import blobs, download, elsewhere, installed, locks, names, verify
 from localchat.registry.download import Wanted, Watcher
 from localchat.registry.installed import Record
 from localchat.registry.manifest import Blob
@@ -47,7 +47,8 @@ def pull(
     """
     offer = offer_for(name, paths, offline=offline, watcher=watcher, token=token, sha256=sha256)
     try:
-        return _install(offer, paths, offline=offline, watcher=watcher, token=token)
+        with locks.incoming(make_private(paths.models)):
+            return _install(offer, paths, offline=offline, watcher=watcher, token=token)
     except LocalchatError as error:
         error.hint = error.hint or f"localchat pull {offer.name}"
         raise
@@ -145,7 +146,7 @@ def _again(known: Record) -> Offer:
 
 def _install(offer: Offer, paths: Paths, *, offline: bool, watcher: Watcher, token: bool) -> Pulled:
     before = installed.find(offer.name, paths)
-    wanted = [_pin(blob, before, offline, watcher, token) for blob in offer.blobs]
+    wanted = [_pin(blob, offer.name, before, offline, watcher, token) for blob in offer.blobs]
     for old, new in zip(before.parts if before else (), wanted, strict=False):
         if old.sha256 != new.sha256:
             watcher.note(f"{offer.name} is another file than before: its sha256 was {old.sha256}.")
@@ -160,19 +161,23 @@ def _install(offer: Offer, paths: Paths, *, offline: bool, watcher: Watcher, tok
         record = _record(offer, wanted, served, before, paths)
         blobs.lay_out(record.parts, paths)
     if before is None or before.sha256 != record.sha256:
-        from localchat.registry import examine
+        from localchat.registry import examine, removal
 
-        record = replace(
-            record,
-            template_sha256=examine.first_look(record, paths, watcher, offer.template_sha256),
-        )
+        try:
+            template = examine.first_look(record, paths, watcher, offer.template_sha256)
+        except VerificationFailed:
+            removal.drop((part.sha256 for part in record.all_parts), paths)
+            raise
+        record = replace(record, template_sha256=template)
     with download.as_told(paths.models):
         installed.record(record, paths)
     came = tuple(dict.fromkeys(source for source in served if source))
     return Pulled(record.model(paths), record, came)
 
 
-def _pin(blob: Blob, before: Record | None, offline: bool, watcher: Watcher, token: bool) -> Wanted:
+def _pin(
+    blob: Blob, name: str, before: Record | None, offline: bool, watcher: Watcher, token: bool
+) -> Wanted:
     """The bytes that are wanted; what the catalogue leaves open, the hub says, or the lock file."""
     if blob.sha256 is not None and blob.size is not None:
         return Wanted(blob.size, blob.sha256, blob.sources)
@@ -184,7 +189,7 @@ def _pin(blob: Blob, before: Record | None, offline: bool, watcher: Watcher, tok
     known = _recorded(source.file, before)
     if offline:
         if known is None:
-            raise _offline(str(source))
+            raise _offline(name)
         return Wanted(known.size, known.sha256, blob.sources)
     found = hub.locate(source, token=token, note=watcher.note)
     sha256 = blob.sha256 or found.sha256

@@ -2,65 +2,124 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
+import re
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
 
 from localchat.errors import LocalchatError
 from localchat.paths import Paths
 from localchat.registry import blobs, installed, locks
 from localchat.registry.installed import Record
 
-_LITTER = ("import.*.tmp", "lock.json.*.tmp", "*.link", "*.chunks.tmp", "*.resume.tmp")
+# What a killed process leaves that was about to give a file its name.
+_LITTER = ("*.tmp", "*.link")
+_OLD = 3600.0  # seconds after which such a file belongs to nobody
 
 
 @dataclass(frozen=True, slots=True)
 class Garbage:
-    """Files that nothing refers to: what a pull left unfinished, and models of earlier pins."""
+    """Files that nothing refers to."""
 
-    sha256: str
+    name: str
+    """The digest they are called after, or the name of a single one."""
     size: int
     """Bytes on this disk."""
-    is_partial: bool
-    """Whether it is a download that did not come to its end."""
+    kind: Literal["unfinished", "unused"]
+    """unfinished: a download that did not come to its end. unused: a model of an earlier pin."""
 
 
 def remove(record: Record, paths: Paths) -> int:
     """Removes a model; files that another one shares stay, and so does what was only linked to.
 
-    Bytes that are free now. Raises LocalchatError if one of its files is being downloaded.
+    Bytes that are free now. Raises LocalchatError if one of its files is being downloaded: then
+    nothing is removed.
     """
-    shared = {
-        part.sha256
-        for other in installed.records(paths)
-        if other.name != record.name
-        for part in other.all_parts
-    }
+    shared = _referenced(paths, but=record.name)
     own = [part.sha256 for part in record.all_parts if part.sha256 not in shared]
-    # The record first: a model without files is missing, files without a model are garbage.
-    installed.forget(record.name, paths)
-    return sum(_remove(sha256, record.name, paths) for sha256 in own)
+    with ExitStack() as stack:
+        try:
+            for sha256 in dict.fromkeys(own):
+                stack.enter_context(locks.held(installed.location(sha256, paths)))
+        except BlockingIOError as error:
+            raise LocalchatError(
+                f"{record.name} is being downloaded right now.", "end that download first (Ctrl-C)"
+            ) from error
+        # The record first: a model without files is missing, files without a model are garbage.
+        installed.forget(record.name, paths)
+        return sum(blobs.remove(sha256, paths) for sha256 in own)
+
+
+def drop(digests: Iterable[str], paths: Paths) -> None:
+    """Removes files that just came in and are not to be kept, unless a record refers to them."""
+    used = _referenced(paths)
+    for sha256 in digests:
+        if sha256 not in used:
+            with suppress(BlockingIOError), locks.held(installed.location(sha256, paths)):
+                blobs.remove(sha256, paths)
 
 
 def garbage(paths: Paths) -> list[Garbage]:
     """What `collect` would remove. What is being downloaded now is not garbage."""
-    used = {part.sha256 for record in installed.records(paths) for part in record.all_parts}
-    found = []
-    for sha256, size in blobs.strays(used | _pinned(paths), paths):
-        target = installed.location(sha256, paths)
-        if size or target.is_symlink():
-            with suppress(BlockingIOError), locks.held(target):
-                found.append(Garbage(sha256, size, not target.exists()))
-    return found
+    return list(_sweep(paths, is_dry=True))
 
 
 def collect(paths: Paths) -> list[Garbage]:
     """Removes garbage, and says what it was."""
-    found = garbage(paths)
-    for each in found:
-        _remove(each.sha256, each.sha256[:12], paths)
-    for pattern in _LITTER:
-        for path in paths.models.glob(pattern):
-            path.unlink(missing_ok=True)
+    return list(_sweep(paths, is_dry=False))
+
+
+def _sweep(paths: Paths, *, is_dry: bool) -> Iterator[Garbage]:
+    if not paths.models.is_dir():
+        return
+    # Files that have come in whole and are not recorded yet look like garbage; so while any come
+    # in, only what is certain goes.
+    with locks.quiet(paths.models) as is_quiet:
+        used = _mentioned(paths) | _pinned(paths)
+        for sha256, files in blobs.belongings(paths).items():
+            is_spared = sha256 in used or not is_quiet
+            found = [path for path in files if not is_spared or path.suffix in blobs.UNFINISHED]
+            if all(path.suffix == ".lock" for path in found):
+                continue
+            with suppress(BlockingIOError), locks.held(installed.location(sha256, paths)):
+                is_whole = any(path.suffix == ".gguf" for path in found)
+                size = sum(map(blobs.size, found))
+                if not is_dry:
+                    for path in found:
+                        blobs.discard(path)
+                yield Garbage(sha256, size, "unused" if is_whole else "unfinished")
+        for path in _litter(paths):
+            size = blobs.size(path)
+            if not is_dry:
+                blobs.discard(path)
+            yield Garbage(path.name, size, "unfinished")
+
+
+def _litter(paths: Paths) -> list[Path]:
+    before = time.time() - _OLD
+    found = {path for pattern in _LITTER for path in paths.models.glob(pattern)}
+    return sorted(path for path in found if path.lstat().st_mtime < before)
+
+
+def _referenced(paths: Paths, but: str | None = None) -> set[str]:
+    """Digests of all files that records refer to; of all but one."""
+    records = (record for record in installed.records(paths) if record.name != but)
+    return {part.sha256 for record in records for part in record.all_parts}
+
+
+def _mentioned(paths: Paths) -> set[str]:
+    """All digests in the lock file, also where it can't be made out, and in one set aside for that.
+
+    A model must not be lost because a file about it is damaged.
+    """
+    lock = installed.lock_file(paths)
+    found = set()
+    for path in (lock, lock.with_suffix(".json.damaged")):
+        with suppress(FileNotFoundError):
+            found |= set(re.findall("[0-9a-f]{64}", path.read_bytes().decode("latin-1")))
     return found
 
 
@@ -70,13 +129,3 @@ def _pinned(paths: Paths) -> set[str]:
 
     digests = {blob.sha256 for manifest in load() for blob in manifest.blobs if blob.sha256}
     return {sha256 for sha256 in digests if installed.location(sha256, paths).exists()}
-
-
-def _remove(sha256: str, name: str, paths: Paths) -> int:
-    try:
-        with locks.held(installed.location(sha256, paths)):
-            return blobs.remove(sha256, paths)
-    except BlockingIOError as error:
-        raise LocalchatError(
-            f"{name} is being downloaded right now.", "end that download first (Ctrl-C)"
-        ) from error

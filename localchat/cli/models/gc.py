@@ -26,7 +26,6 @@ def command(dry_run: bool, as_json: bool) -> None:
         )
         return
     for each in found:
-        what = "unfinished download" if each.is_partial else "unused file"
-        output.line(f"{each.sha256[:12]}  {each.size / 1e6:9,.0f} MB  {what}")
+        output.line(f"{each.name[:12]}  {each.size / 1e6:9,.1f} MB  {each.kind}")
     verb = "would be free" if dry_run else "are free now"
-    output.line(f"{freed / 1e6:,.0f} MB {verb}.")
+    output.line(f"{freed / 1e6:,.1f} MB {verb}.")

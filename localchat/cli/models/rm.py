@@ -15,6 +15,7 @@ from localchat.errors import LocalchatError, UsageError
 from localchat.paths import Paths
 from localchat.registry import blobs
 from localchat.registry.installed import Record, location
+from localchat.sanitize import clean
 
 
 @click.command("rm")
@@ -37,28 +38,29 @@ def command(names: tuple[str, ...], yes: bool, as_json: bool) -> None:
     if not yes and not _agreed(records, places):
         output.note("Nothing was removed.")
         return
-    done = [{"name": record.name, "freed": remove(record, places)} for record in records]
+    freed = {record.name: remove(record, places) for record in records}
     if as_json:
-        output.json_line(done)
+        output.json_line([{"name": name, "freed": size} for name, size in freed.items()])
         return
-    for each in done:
-        output.line(f"Removed {each['name']}: {each['freed'] / 1e6:,.0f} MB are free now.")  # type: ignore[operator]
+    for name, size in freed.items():
+        output.line(f"Removed {name}: {size / 1e6:,.1f} MB are free now.")
 
 
 def _agreed(records: list[Record], places: Paths) -> bool:
     if sys.stdin is None or not sys.stdin.isatty():
         names = " ".join(record.name for record in records)
         raise UsageError(
-            "Nobody can be asked whether to remove it.", f"localchat models rm -y {names}"
+            "There is no terminal to ask on whether to remove it.",
+            f"localchat models rm -y {names}",
         )
     what = ", ".join(f"{record.name} ({_size(record, places)})" for record in records)
-    return click.confirm(f"Remove {what}?", err=True)
+    return click.confirm(clean(f"Remove {what}?"), err=True)
 
 
 def _size(record: Record, places: Paths) -> str:
     if blobs.is_linked(record.parts[0].sha256, places):
         return "a link; the file stays"
-    return f"{record.size / 1e6:,.0f} MB"
+    return f"{record.size / 1e6:,.1f} MB"
 
 
 def _refuse_in_use(record: Record, places: Paths) -> None:
