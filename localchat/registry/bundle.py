@@ -1,41 +1,56 @@
 """Carries a model to a machine without a network: a folder that proves itself.
 
-model.json            what it is, and the digest of each file
+model.json            what it is, and the digest of each file; written last
 NAME.gguf ...         the weights, and the projector
 chat_template.jinja   the template inside the file, to read
 LICENCE.txt           what its makers allow
 SHA256SUMS            for `sha256sum -c`
+
+A bundle may be anybody's: nothing in it becomes a path, and only regular files of its folder are
+read.
 """
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
-import shutil
+import stat
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
-from localchat import gguf
-from localchat.errors import InputError, LocalchatError, OutOfSpace, UsageError, VerificationFailed
+from localchat.errors import (
+    InputError,
+    ModelNotFound,
+    VerificationFailed,
+)
 from localchat.paths import Paths
-from localchat.registry import imports, installed
+from localchat.registry import catalog, imports, installed
 from localchat.registry.blobs import Way
 from localchat.registry.download import Watcher
 from localchat.registry.imports import Files
-from localchat.registry.installed import Part, Record
-from localchat.registry.manifest import Quantization, Sampling, Sha256, Text
+from localchat.registry.installed import Record
+from localchat.registry.manifest import Quantization, Sampling, Sha256, Source, Text
 
 ABOUT = "model.json"
-_FORMAT = 1
+"""The name of the file that makes a folder a bundle."""
+FORMAT = 1
+"""Of that file."""
 _LONGEST = 2**22  # bytes of model.json
-_BLOCK = 2**20
-_MARGIN = 1.05
+_MOST_FILES = 1000
 
 _FileName = Annotated[str, StringConstraints(pattern=r"\A[\w+-][\w.+-]*\.gguf\z", max_length=200)]
-_Key = Annotated[str, StringConstraints(pattern=r"\A[\x21-\x7e]+\z", max_length=300)]
+_Key = Annotated[str, StringConstraints(pattern=r"\A\w[\x21-\x7e]*\z", max_length=300)]
 
 
 class _Strict(BaseModel):
@@ -54,7 +69,7 @@ class BundledFile(_Strict):
 class Bundle(_Strict):
     """What model.json holds."""
 
-    format: Annotated[int, Field(ge=_FORMAT, le=_FORMAT)]
+    format: Annotated[int, Field(ge=FORMAT, le=FORMAT)]
     name: _Key
     """As it was called where it comes from."""
     quantization: Quantization
@@ -63,44 +78,30 @@ class Bundle(_Strict):
     chat_template: str | None
     """In place of the one inside the file."""
     sampling: Sampling
-    sources: dict[Sha256, list[dict[str, Any]]] | None
+    sources: dict[Sha256, tuple[Source, ...]] | None
     """Where each file can be had again."""
-    weights: Annotated[tuple[BundledFile, ...], Field(min_length=1)]
+    weights: Annotated[tuple[BundledFile, ...], Field(min_length=1, max_length=_MOST_FILES)]
     """In their order."""
     projector: BundledFile | None
+
+    @field_validator("name")
+    @classmethod
+    def _is_no_path(cls, name: str) -> str:
+        # Installed names come before paths: it would be found in the place of that file.
+        is_address = name.startswith(("hf:", "http://", "https://"))
+        if ".." in name or (not is_address and re.search(r"/.*/|\.gguf\Z", name.lower())):
+            raise ValueError("it is a path")
+        return name
+
+    @model_validator(mode="after")
+    def _files_differ(self) -> Bundle:
+        if len({file.name for file in self.files}) < len(self.files):
+            raise ValueError("two files have the same name")
+        return self
 
     @property
     def files(self) -> tuple[BundledFile, ...]:
         return (*self.weights, *([self.projector] if self.projector else []))
-
-
-def export(record: Record, folder: Path, paths: Paths, watcher: Watcher) -> Bundle:
-    """Writes a bundle of an installed model into `folder`, which is made and must be empty.
-
-    Every byte is hashed on the way: a damaged model is not carried away.
-    Raises UsageError (the folder is in use), VerificationFailed, OutOfSpace, LocalchatError.
-    """
-    bundle = _describe(record)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        if any(folder.iterdir()):
-            raise UsageError(
-                f"{folder} is not empty.", f"localchat models export {record.name} ANOTHER-FOLDER"
-            )
-        _check_space(record.size, folder)
-        done = 0
-        for part, file in zip(record.all_parts, bundle.files, strict=True):
-            _copy(part, folder / file.name, record, paths, watcher, done)
-            done += part.size
-        template = gguf.read_file(record.path(paths), whole=True).chat_template
-        if template is not None:
-            _write(folder / "chat_template.jinja", template)
-        _write(folder / "LICENCE.txt", _licence(bundle))
-        _write(folder / ABOUT, bundle.model_dump_json(indent=1) + "\n")
-        _write(folder / "SHA256SUMS", _sums(folder, bundle))
-    except OSError as error:
-        raise LocalchatError(f"{folder} can't be written to: {error.strerror}.") from error
-    return bundle
 
 
 def import_bundle(
@@ -112,121 +113,76 @@ def import_bundle(
     UsageError, OutOfSpace.
     """
     bundle = _read(folder)
-    files = [_find(folder, file) for file in bundle.files]
+    weights = tuple(_find(folder, file) for file in bundle.weights)
+    files = Files(weights, _find(folder, bundle.projector) if bundle.projector else None)
     digests = tuple(file.sha256 for file in bundle.files)
-    count = len(bundle.weights)
-    split = Files(tuple(files[:count]), files[count] if bundle.projector else None)
-    chosen = (name or bundle.name).lower()
-    record = Record(
+    chosen = imports.checked_name(name, folder) if name else bundle.name
+    draft = Record(
         name=chosen,
-        keys=(chosen,),
+        keys=(chosen.lower(),),
         parts=(),
         quantization=bundle.quantization,
         origin="import",
-        sources=bundle.sources,
+        sources=bundle.model_dump(mode="json")["sources"],
         served=str(folder.absolute()),
         licence=bundle.licence,
         chat_template=bundle.chat_template,
         sampling=bundle.sampling.pairs(),
     )
-    record = imports.identified(record, digests[:count], paths)
-    imports.take_in(split, way, paths, watcher, digests)
-    return imports.keep(record, digests, count, paths, watcher)
+    draft = _by_its_word(draft, digests, paths, watcher)
+    draft = imports.identified(draft, digests[: len(weights)], paths)
+    record = imports.install(draft, files, way, paths, watcher, digests)
+    if record.chat_template is not None and record.origin == "import":
+        watcher.note(
+            f"Note: the bundle has a chat template of its own, in place of the one in the file"
+            f" (localchat models show {record.name} --template)."
+        )
+    return record
+
+
+def _by_its_word(draft: Record, digests: tuple[str, ...], paths: Paths, watcher: Watcher) -> Record:
+    """`draft` as a model of the catalogue, if it is called like one whose bytes nobody pinned."""
+    try:
+        entry = catalog.find(draft.name)
+    except ModelNotFound:
+        return draft
+    known = installed.find(draft.name, paths)
+    if all(blob.pinned for blob in entry.file.blobs) or (
+        known is not None and known.parts[0].sha256 != digests[0]
+    ):
+        return draft
+    watcher.note(
+        f"Note: the catalogue does not pin {entry.name}: that this is it is the bundle's word."
+    )
+    return replace(
+        draft,
+        name=entry.name,
+        keys=entry.keys,
+        origin="catalogue",
+        is_pinned=False,
+        licence=entry.manifest.licence,
+        chat_template=entry.manifest.chat_template,
+        sampling=entry.manifest.sampling.pairs(),
+    )
 
 
 def is_bundle(folder: Path) -> bool:
-    return (folder / ABOUT).is_file()
-
-
-def _describe(record: Record) -> Bundle:
-    stem = re.sub(r"[^\w.+-]+", "-", record.name).strip(".-")
-    names = (
-        [f"{stem}.gguf"]
-        if len(record.parts) == 1
-        else [
-            f"{stem}-{number:05}-of-{len(record.parts):05}.gguf"
-            for number in range(1, len(record.parts) + 1)
-        ]
-    )
-
-    def described(name: str, part: Part) -> BundledFile:
-        return BundledFile(name=name, size=part.size, sha256=part.sha256)
-
-    return Bundle(
-        format=_FORMAT,
-        name=record.name,
-        quantization=record.quantization,
-        licence=record.licence,
-        licence_note=_licence_note(record),
-        chat_template=record.chat_template,
-        sampling=Sampling.model_validate(dict(record.sampling)),
-        sources=record.sources,
-        weights=tuple(map(described, names, record.parts)),
-        projector=described(f"mmproj-{stem}.gguf", record.projector) if record.projector else None,
-    )
-
-
-def _licence_note(record: Record) -> str | None:
-    from localchat.registry import catalog
-
-    if record.origin != "catalogue":
-        return None
-    try:
-        return catalog.find(record.name).manifest.licence_note
-    except LocalchatError:  # the catalogue has dropped it
-        return None
-
-
-def _licence(bundle: Bundle) -> str:
-    known = bundle.licence or "Its makers' licence is not known to localchat: ask them."
-    return f"{bundle.name}\n\nLicence: {known}\n" + (
-        f"{bundle.licence_note}\n" if bundle.licence_note else ""
-    )
-
-
-def _copy(
-    part: Part, target: Path, record: Record, paths: Paths, watcher: Watcher, before: int
-) -> None:
-    digest, done = hashlib.sha256(), before
-    source = installed.location(part.sha256, paths)
-    with source.open("rb", buffering=0) as file, target.open("xb") as out:
-        while data := file.read(_BLOCK):
-            digest.update(data)
-            out.write(data)
-            done += len(data)
-            watcher.progress(done, record.size)
-        out.flush()
-        os.fsync(out.fileno())
-    if digest.hexdigest() != part.sha256:
-        target.unlink()
-        raise VerificationFailed(
-            f"The file of {record.name} is damaged; it was not exported.",
-            f"localchat models repair {record.name}",
-        )
-
-
-def _sums(folder: Path, bundle: Bundle) -> str:
-    known = {file.name: file.sha256 for file in bundle.files}
-    others = [path for path in sorted(folder.iterdir()) if path.name not in known]
-    known |= {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in others}
-    return "".join(f"{sha256}  {name}\n" for name, sha256 in sorted(known.items()))
-
-
-def _write(path: Path, text: str) -> None:
-    with path.open("x", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
+    """Whether there is something in `folder` that describes a model."""
+    return folder.is_dir() and os.path.lexists(folder / ABOUT)
 
 
 def _read(folder: Path) -> Bundle:
     about = folder / ABOUT
     try:
-        if about.stat().st_size > _LONGEST:
-            raise InputError(f"{about} is too long to be what it should be.")
-        return Bundle.model_validate_json(about.read_bytes())
+        _check_regular(about)
+        with about.open("rb") as file:
+            text = file.read(_LONGEST + 1)
     except OSError as error:
         raise InputError(f"{about} can't be read: {error.strerror}.") from error
+    if len(text) > _LONGEST:
+        raise InputError(f"{about} is too long to be what it should be.")
+    try:
+        return Bundle.model_validate_json(text)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"]) or "it"
@@ -238,19 +194,25 @@ def _read(folder: Path) -> Bundle:
 
 def _find(folder: Path, file: BundledFile) -> Path:
     path = folder / file.name
-    if not path.is_file():
-        raise VerificationFailed(f"The bundle lacks its file {file.name}.")
-    if path.stat().st_size != file.size:
+    try:
+        size = _check_regular(path)
+    except FileNotFoundError as error:
         raise VerificationFailed(
-            f"{path} has {path.stat().st_size:,} bytes, not {file.size:,}: it is not whole.",
+            f"The bundle lacks its file {file.name}.", "copy the bundle again"
+        ) from error
+    except OSError as error:
+        raise InputError(f"{path} can't be read: {error.strerror}.") from error
+    if size != file.size:
+        raise VerificationFailed(
+            f"{path} has {size:,} bytes, not {file.size:,}: it is not whole.",
             "copy the bundle again",
         )
     return path
 
 
-def _check_space(size: int, folder: Path) -> None:
-    needed, free = int(size * _MARGIN), shutil.disk_usage(folder).free
-    if free < needed:
-        raise OutOfSpace(
-            f"The bundle needs {needed / 1e6:,.0f} MB, but {folder} has {free / 1e6:,.0f} MB free."
-        )
+def _check_regular(path: Path) -> int:
+    """The size of a file. Raises InputError for what only leads to one; OSError."""
+    found = path.lstat()
+    if not stat.S_ISREG(found.st_mode):
+        raise InputError(f"{path} is not a regular file: it can't be part of a bundle.")
+    return found.st_size
