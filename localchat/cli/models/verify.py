@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from pathlib import Path
 
 import click
 
@@ -12,6 +11,7 @@ from localchat.cli import output
 from localchat.cli.models.installed_models import chosen
 from localchat.cli.progress import shown
 from localchat.errors import VerificationFailed
+from localchat.registry.installed import Record
 from localchat.registry.integrity import Finding, verify_model
 
 
@@ -35,8 +35,7 @@ def command(ctx: click.Context, name: str | None, everything: bool, as_json: boo
             found = list(verify_model(record, places, watcher.progress))
         findings += found
         if not as_json:
-            for finding in found:
-                output.line(_line(finding))
+            _print(record, found)
     if as_json:
         output.json_line([asdict(finding) for finding in findings])
     elif not records:
@@ -48,12 +47,15 @@ def command(ctx: click.Context, name: str | None, everything: bool, as_json: boo
         )
 
 
-def _line(finding: Finding) -> str:
-    size = f"{finding.size / 1e6:,.0f} MB"
-    if finding.state == "ok":
-        return f"{finding.model}: ok, {size}"
-    what = finding.reason or "damaged"
-    if finding.state == "damaged":
-        spans = ", ".join(f"{start:,} to {stop:,}" for start, stop in finding.damaged)
-        what = f"damaged, in bytes {spans}"
-    return f"{finding.model}: {what} ({Path(finding.path).name}, {size})"
+def _print(record: Record, findings: list[Finding]) -> None:
+    bad = [finding for finding in findings if finding.state != "ok"]
+    if not bad:
+        output.line(f"{record.name}: ok, {record.size / 1e6:,.0f} MB")
+    for finding in bad:
+        parts: list[str] = [finding.state]
+        if finding.reason:
+            parts.append(finding.reason)
+        if finding.state == "damaged" and finding.damaged:
+            spans = ", ".join(f"{start:,} to {stop:,}" for start, stop in finding.damaged)
+            parts.append(f"bytes {spans}")
+        output.line(f"{record.name}: {'; '.join(parts)} ({finding.path})")
