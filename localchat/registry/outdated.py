@@ -9,10 +9,11 @@ from pydantic import TypeAdapter, ValidationError
 
 from localchat.errors import ModelNotFound
 from localchat.paths import Paths
-from localchat.registry import catalog
+from localchat.registry import catalog, names
 from localchat.registry.download import Watcher
 from localchat.registry.installed import Part, Record
 from localchat.registry.manifest import HubSource, Source
+from localchat.registry.names import HubName
 from localchat.registry.sources import hub
 
 _SOURCES: TypeAdapter[tuple[Source, ...]] = TypeAdapter(tuple[Source, ...])
@@ -24,7 +25,7 @@ class Comparison:
 
     name: str
     state: Literal["current", "outdated", "withdrawn", "unknown"]
-    """withdrawn: no longer offered. unknown: there is nothing to compare with, or not offline."""
+    """withdrawn: no longer offered. unknown: nothing offline, or nothing at all, tells."""
     installed: str
     """sha256 of the first file."""
     offered: str | None
@@ -64,9 +65,18 @@ def compare(
     source = _hub_source(part, record)
     if not online or source is None:
         return outcome(None, None, "unknown")
-    repo = hub.look_at(source.repo, None, token=token, note=watcher.note)
+    try:
+        repo = hub.look_at(source.repo, _revision(record), token=token, note=watcher.note)
+    except ModelNotFound:
+        return outcome(None, "hub", "withdrawn")
     now = next((file.sha256 for file in repo.files if file.path == source.file), None)
     return outcome(now, "hub", "withdrawn")
+
+
+def _revision(record: Record) -> str | None:
+    """The branch or commit that was asked for; None for the main one."""
+    parsed = names.parse(record.name)
+    return parsed.revision if isinstance(parsed, HubName) else None
 
 
 def _hub_source(part: Part, record: Record) -> HubSource | None:

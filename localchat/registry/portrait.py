@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -51,12 +52,17 @@ class Portrait:
     when: str | None = None
     title: str | None = None
     """What the file calls itself."""
+    problem: str | None = None
+    """Why an installed model's file can't be read."""
     template: str | None = None
-    """The chat template in use: the manifest's, else the one inside the file."""
+    """The chat template in use."""
+    template_is_own: bool = True
+    """Whether that is the one inside the file, not the catalogue's or a bundle's."""
     template_sha256: str | None = None
     """Of the template inside the file."""
     template_state: str | None = None
-    """pinned: the one that the manifest knows. changed: another. unpinned: nobody knows."""
+    """Of that one. pinned: the one that the manifest knows, or that was there when the model was
+    installed. changed: another. unpinned: nobody knows."""
 
     def rows(self) -> list[tuple[str, str]]:
         """What to show a person, in order: (label, text)."""
@@ -89,6 +95,7 @@ class Portrait:
             ("template", self._template()),
             ("installed", self._installed()),
             ("path", f"{self.path} (a link)" if self.linked else self.path),
+            ("problem", self.problem),
         ]
         return [(label, text) for label, text in rows if text]
 
@@ -107,11 +114,15 @@ class Portrait:
     def _template(self) -> str | None:
         if not self.installed:
             return None
-        if self.template is None:
-            return "none"
-        if self.template_sha256 is None:
-            return "the catalogue's"
-        return f"in the file, {self.template_sha256[:12]}, {self.template_state}"
+        own = f"{self.template_sha256[:12]}, " if self.template_sha256 else "none, "
+        inside = f"{own}{self.template_state}"
+        if not self.template_is_own:
+            return f"not the one in the file ({inside})"
+        return (
+            f"in the file, {inside}"
+            if self.template_state == "changed" or self.template
+            else "none"
+        )
 
 
 def count(parameters: int) -> str:
@@ -127,28 +138,36 @@ def portray(name: str, paths: Paths) -> Portrait:
     Raises ModelNotFound, ModelLoadFailed (a path that is no GGUF file), UsageError.
     """
     name = installed.aliases(paths).get(name.lower(), name)
-    record = installed.find(name, paths)
     parsed = names.parse(name)
-    if record is None and isinstance(parsed, names.PathName):
+    if installed.find(name, paths) is None and isinstance(parsed, names.CatalogueName):
+        with suppress(LocalchatError):  # its files may be there without a record: that makes one
+            resolve.resolve(name, paths)
+    if (record := installed.find(name, paths)) is not None:
+        return _of_record(record, paths)
+    if isinstance(parsed, names.CatalogueName):
+        return Portrait(**_from_manifest(catalog.find(parsed.text)))
+    if isinstance(parsed, names.PathName):
         path = Path(resolve.resolve(name, paths).path)
         about = _from_header(gguf.read_file(path, whole=True), None)
         return Portrait(name, installed=True, path=str(path), size=path.stat().st_size, **about)
-    entry = _entry(record.name if record else name)
-    if record is None and entry is None:
-        raise ModelNotFound(f"The model {name} is not installed.", f"localchat pull {name}")
-    known = _from_manifest(entry) if entry else {"name": record.name if record else name}
-    if record is not None:
-        known |= _from_record(record, paths)
-        pinned = entry.manifest.template_sha256 if entry else record.template_sha256
-        try:
-            header = gguf.read_file(record.path(paths), whole=True)
-        except LocalchatError:  # the file is gone, or damaged: the rest can be shown
-            return Portrait(**known | {"installed": False})
-        own = record.chat_template
-        about = _from_header(header, pinned)
-        known = about | {key: value for key, value in known.items() if value is not None}
-        known |= {"template": own or about["template"]}
-        known |= {"template_sha256": None} if own else {}
+    raise ModelNotFound(f"The model {name} is not installed.", f"localchat pull {name}")
+
+
+def _of_record(record: Record, paths: Paths) -> Portrait:
+    entry = _entry(record.name)
+    known = _from_manifest(entry) if entry else {"name": record.name, "aliases": record.keys[1:]}
+    known |= _from_record(record, paths)
+    pinned = (entry.manifest.template_sha256 if entry else None) or record.template_sha256
+    try:
+        header = gguf.read_file(record.path(paths), whole=True)
+    except LocalchatError as error:
+        return Portrait(**known | {"installed": False, "problem": str(error)})
+    about = _from_header(header, pinned)
+    if len(record.parts) > 1:
+        about["parameters"] = None  # the header counts those of the first file
+    known = about | {key: value for key, value in known.items() if value is not None}
+    if record.chat_template is not None:
+        known |= {"template": record.chat_template, "template_is_own": False}
     return Portrait(**known)
 
 

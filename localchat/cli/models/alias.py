@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import click
 
@@ -35,8 +36,7 @@ def command(
     elif alias is not None:
         if name is None:
             raise click.UsageError("Say which model the alias is for.", ctx)
-        _check(alias.lower(), name, places)
-        installed.set_alias(alias, name, places)
+        installed.set_alias(alias, _target(alias.lower(), name, places), places)
     known = installed.aliases(places)
     if as_json:
         output.json_line(known)
@@ -47,9 +47,13 @@ def command(
             output.note("There are no aliases. To make one: localchat models alias ALIAS NAME")
 
 
-def _check(alias: str, name: str, places: Paths) -> None:
-    """Raises UsageError for what can't be an alias, ModelNotFound for no model."""
+def _target(alias: str, name: str, places: Paths) -> str:
+    """What the alias is to stand for, wherever it is used.
+
+    Raises UsageError for what can't be an alias, ModelNotFound for no model.
+    """
     from localchat.registry import catalog
+    from localchat.registry.resolve import resolve
 
     if not _ALIAS.fullmatch(alias):
         raise UsageError(
@@ -60,5 +64,12 @@ def _check(alias: str, name: str, places: Paths) -> None:
     known |= {key for record in installed.records(places) for key in record.keys}
     if alias in known:
         raise UsageError(f"{alias} is the name of a model already.", "choose another alias")
-    if name.lower() not in known and isinstance(names.parse(name), names.CatalogueName):
+    name = installed.aliases(places).get(name.lower(), name)
+    if name.lower() in known:
+        return name
+    parsed = names.parse(name)
+    if isinstance(parsed, names.CatalogueName):
         catalog.find(name)  # raises, and names what is near
+    if isinstance(parsed, names.PathName):
+        return str(Path(resolve(name, places).path))
+    return name
