@@ -24,6 +24,11 @@ SCHEDULES = 500
 KEPT = {".partial", ".resume", ".lock"}
 
 
+class Strict(Quiet):
+    def progress(self, done: int, total: int) -> None:
+        assert done <= total, "more than the file has was taken in"
+
+
 @pytest.mark.usefixtures("fetching")
 def test_random_faults(hub: Hub, places: Paths, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(patience, "IDLE", 0.1)
@@ -45,7 +50,7 @@ def test_random_faults(hub: Hub, places: Paths, monkeypatch: pytest.MonkeyPatch)
         for _ in range(len(faults) + len(before) + 1):
             pulls += 1
             try:
-                download.fetch(wanted, places, Quiet())
+                download.fetch(wanted, places, Strict())
                 break
             except (NetworkNeeded, VerificationFailed):
                 left = {path.name.removeprefix(digest) for path in places.models.iterdir()}
