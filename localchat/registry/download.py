@@ -103,19 +103,17 @@ def _kept(partial: Partial) -> str:
 
 def _try_sources(wanted: Wanted, partial: Partial, watcher: Watcher, *, token: bool) -> str:
     """Finishes `partial` from the first source that has the file; says which it was."""
-    failed: LocalchatError | None = None
+    failures: list[LocalchatError] = []
     for source in wanted.sources:
-        if failed is not None:
-            watcher.note(f"{failed} Trying {source} …")
+        if failures:
+            watcher.note(f"{failures[-1]} Trying {source} …")
         try:
             _receive(source, wanted, partial, watcher, token=token)
             return str(source)
         except (NetworkNeeded, ModelNotFound, VerificationFailed) as error:
-            # A wrong file weighs more than one that is out of reach: it is what the user is told.
-            if not isinstance(failed, VerificationFailed) or isinstance(error, VerificationFailed):
-                failed = error
-    assert failed is not None
-    raise failed
+            failures.append(error)
+    # A wrong file weighs more than one that is out of reach.
+    raise max(failures, key=lambda error: isinstance(error, VerificationFailed))
 
 
 def _receive(

@@ -130,7 +130,9 @@ def _receive(
     with _opened(client, remote, headers) as response:
         size = _whole_size(response)
         if size is not None and size != partial.expected:
-            raise OtherFile(f"The source has a file of {size:,} bytes, not of {partial.expected:,}")
+            raise OtherFile(
+                f"The source has a file of {size:,} bytes, not of {partial.expected:,}."
+            )
         version = _strong(response.headers.get("ETag"))
         if response.status_code == 200:
             # It sends everything: it ignores ranges, or has another file by now.
