@@ -80,17 +80,21 @@ def _sweep(paths: Paths, *, is_dry: bool) -> Iterator[Garbage]:
     with locks.quiet(paths.models) as is_quiet:
         used = _mentioned(paths) | _pinned(paths)
         for sha256, files in blobs.belongings(paths).items():
+            target = installed.location(sha256, paths)
             is_spared = sha256 in used or not is_quiet
             found = [path for path in files if not is_spared or path.suffix in blobs.UNFINISHED]
-            if all(path.suffix == ".lock" for path in found):
+            if not found:
                 continue
-            with suppress(BlockingIOError), locks.held(installed.location(sha256, paths)):
-                is_whole = any(path.suffix == ".gguf" for path in found)
+            with suppress(BlockingIOError), locks.held(target):
                 size = sum(map(blobs.size, found))
                 if not is_dry:
                     for path in found:
                         blobs.discard(path)
-                yield Garbage(sha256, size, "unused" if is_whole else "unfinished")
+                    if not is_spared:
+                        blobs.discard(target.with_suffix(".lock"))
+                if any(path.suffix != ".lock" for path in found):
+                    is_whole = target in found
+                    yield Garbage(sha256, size, "unused" if is_whole else "unfinished")
         for path in _litter(paths):
             size = blobs.size(path)
             if not is_dry:

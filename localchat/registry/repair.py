@@ -26,7 +26,7 @@ from localchat.registry import (
     integrity,
     space,
 )
-from localchat.registry.chunks import CHUNK, Chunks
+from localchat.registry.chunks import Chunks
 from localchat.registry.download import Wanted, Watcher
 from localchat.registry.installed import Part, Record
 from localchat.registry.integrity import Finding
@@ -184,9 +184,9 @@ class _Mending:
         fetched = 0
         partial.begin(str(ranges.source) if ranges else "")
         partial.remember(None)  # what was put together so far serves a later try
-        partial.cut(partial.size // CHUNK * CHUNK)
+        partial.cut(partial.size // chunks.CHUNK * chunks.CHUNK)
         with self._target.open("rb") as file:
-            for number in range(partial.size // CHUNK, len(known.digests)):
+            for number in range(partial.size // chunks.CHUNK, len(known.digests)):
                 start, stop = known.span(number)
                 file.seek(start)
                 data = file.read(stop - start)
