@@ -157,8 +157,9 @@ def _choose(wanted: HubName, weights: list[str]) -> str:
             tag = names.quantization(first)
             found = [path for path in weights if tag and _has_tag(path, tag)] or [first]
     if found:
-        # The shortest: MODEL-Q4_K_M.gguf comes before MODEL-UD-Q4_K_M.gguf and draft heads.
-        return min(found, key=lambda path: (_number(path), len(path), path))
+        # The shortest: MODEL-Q4_K_M.gguf comes before MODEL-UD-Q4_K_M.gguf and draft heads; and
+        # the first part of a split one before the others.
+        return min(found, key=lambda path: (len(path), path))
     there = sorted({tag for path in weights if (tag := names.quantization(path))})
     what = wanted.file or f"file of the quantization {wanted.tag or _USUAL}"
     raise ModelNotFound(
@@ -185,11 +186,6 @@ def _shards(chosen: str, weights: list[str]) -> list[str]:
     if missing:
         raise ModelNotFound(f"The model is split, and its part {missing[0]} is not there.")
     return needed
-
-
-def _number(path: str) -> int:
-    match = _SHARD.fullmatch(path)
-    return int(match[2]) if match else 0
 
 
 def _is_projector(path: str) -> bool:

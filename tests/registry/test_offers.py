@@ -181,6 +181,11 @@ def test_a_projector_comes_with_its_model(hub: Hub, there: list[str], expected: 
             f"localchat pull {REPO}:Q4_K_M",
         ),
         (
+            f"{REPO}:UD-Q4_K",
+            f"{REPO} has no file of the quantization UD-Q4_K. It has Q4_K_M, Q8_0.",
+            f"localchat pull {REPO}:Q4_K_M",
+        ),
+        (
             f"hf:{REPO}/b.gguf",
             f"{REPO} has no b.gguf. It has Q4_K_M, Q8_0.",
             f"localchat pull {REPO}:Q4_K_M",
@@ -193,7 +198,7 @@ def test_a_projector_comes_with_its_model(hub: Hub, there: list[str], expected: 
     ],
 )
 def test_what_is_not_there(hub: Hub, name: str, message: str, hint: str) -> None:
-    fill(hub, "a-Q4_K_M.gguf", "a-Q8_0.gguf")
+    fill(hub, "a-UD-Q4_K_M.gguf", "a-Q8_0.gguf", "ab.gguf")
     hub.add("Maker/Other", "model.safetensors", b"x")
     with pytest.raises(ModelNotFound) as caught:
         offer(name)
