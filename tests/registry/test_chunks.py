@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -39,6 +40,21 @@ def test_damage_is_named_by_chunk() -> None:
     assert right.damaged(of(b"aaaabb")) == [1, 2, 3]
     assert right.damaged(right) == []
     assert right.span(3) == (12, 13)
+
+
+def test_they_are_kept_beside_the_file(tmp_path: Path) -> None:
+    model = tmp_path / "model.gguf"
+    assert chunks.read(model) is None
+    for content in (b"aaaabbbbc", b""):
+        chunks.write(model, of(content))
+        assert chunks.read(model) == of(content)
+        assert [path.name for path in tmp_path.iterdir()] == ["model.chunks"]
+    chunks.location(model).write_bytes(b"[]")
+    assert chunks.read(model) is None
+
+
+def test_the_digest_of_one_chunk() -> None:
+    assert of(b"aaaabb").digests == (chunks.digest(b"aaaa"), chunks.digest(b"bb"))
 
 
 def test_the_first_bytes_of_a_file() -> None:

@@ -187,6 +187,8 @@ def test_what_the_first_look_refuses_is_not_installed(
         with pytest.raises(VerificationFailed, match="it is damaged"):
             sample.pull()
         assert installed.find("tiny", sample.places) is None
+        with pytest.raises(ModelNotFound, match="is not installed"):
+            resolve.resolve("tiny", sample.places)
 
 
 # Pins

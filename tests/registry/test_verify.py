@@ -23,6 +23,16 @@ def test_sha256(file: Path) -> None:
     assert verify.sha256(file) == DIGEST
 
 
+def test_the_progress_of_hashing(tmp_path: Path) -> None:
+    large = tmp_path / "large"
+    large.write_bytes(bytes(5_000_000))
+    seen: list[int] = []
+    assert verify.sha256(large, seen.append) == hashlib.sha256(bytes(5_000_000)).hexdigest()
+    assert len(seen) > 1
+    assert seen == sorted(set(seen))
+    assert seen[-1] == 5_000_000
+
+
 def test_the_stamp_shows_every_kind_of_change(file: Path) -> None:
     before = verify.stamp(file)
     assert verify.stamp(file) == before
