@@ -24,28 +24,31 @@ _LEAST, _MOST = 2**26, 2**28  # bytes
 _CACHE = Path("sys/devices/system/cpu/cpu0/cache/index3/size")
 
 _READING = 0.1  # seconds, after which no further pass is begun
-_VALID = 86_400.0  # seconds
-_BUSY = 0.5  # runnable threads a processor; from here on the value is taken with a grain of salt
+
+# Seconds that a value stands: from a machine that had so many runnable threads a processor, less.
+_VALID, _VALID_IF_BUSY = 86_400.0, 600.0
+_BUSY = 0.5
 
 
 def find(machine: Machine, threads: int, remembered: Path) -> float | None:
     """Bytes a second; None where it can't be measured. Kept in the file `remembered`.
 
     Other programs' work can only make memory look slower, so the highest value that was seen on
-    this processor counts. It is measured again after a day, or the next time if it was busy.
+    this processor counts. It is measured again after a day; after ten minutes if it was busy.
     """
     key: list[object] = [machine.cpu, machine.processors, threads]
-    best, when = _recall(remembered, key)
+    best, until = _recall(remembered, key)
     now = time.time()
-    if 0 <= now - when < _VALID:
+    if 0 <= until - now <= _VALID:
         return best
     with contextlib.suppress(OSError, ValueError, MemoryError):
         is_busy = os.getloadavg()[0] > _BUSY * machine.processors
+        valid = _VALID_IF_BUSY if is_busy else _VALID
         best = max(best or 0.0, measure(threads))
         with contextlib.suppress(OSError):  # then it is measured again the next time
             _keep(
                 remembered,
-                {"machine": key, "read": best, "measured": 0.0 if is_busy else now},
+                {"machine": key, "read": best, "until": now + valid},
             )
     return best
 
@@ -96,11 +99,11 @@ def _area(root: Path) -> int:
 
 
 def _recall(remembered: Path, key: list[object]) -> tuple[float | None, float]:
-    """The value kept for this machine, and when it was measured."""
+    """The value kept for this machine, and until when it stands."""
     with contextlib.suppress(OSError, ValueError, TypeError, KeyError):
         found = json.loads(remembered.read_bytes())
         if found["machine"] == key and float(found["read"]) > 0:
-            return float(found["read"]), float(found["measured"])
+            return float(found["read"]), float(found["until"])
     return None, 0.0
 
 

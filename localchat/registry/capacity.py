@@ -14,6 +14,9 @@ from localchat import bandwidth, hardware, room
 from localchat.engine.threads import default_threads
 from localchat.paths import Paths
 
+# Those of NVIDIA, of AMD's compute driver, of any driver that Vulkan uses, and of Windows beneath.
+_GPU_FILES = ("dev/nvidia[0-9]*", "dev/kfd", "dev/dri/renderD*", "dev/dxg")
+
 _PATIENCE = 30  # seconds; a GPU's driver may take its time to start
 
 
@@ -41,9 +44,12 @@ class Devices:
     """
 
     def __init__(self, *, wanted: bool = True) -> None:
-        """Not `wanted`: nothing is asked, for who does not use GPUs."""
+        """Not `wanted`: nothing is asked, for who does not use GPUs.
+
+        Nor where there are none: the process takes 0.2 s of one core.
+        """
         self._process: subprocess.Popen[str] | None = None
-        if wanted:
+        if wanted and gpus_may_be_there():
             self._process = subprocess.Popen(
                 [sys.executable, "-P", "-m", "localchat.llama.devices"],
                 stdin=subprocess.DEVNULL,
@@ -78,6 +84,14 @@ class Devices:
             return sum(map(int, own))
         except (subprocess.TimeoutExpired, ValueError, TypeError, KeyError):
             return 0
+
+
+def gpus_may_be_there(root: Path = Path("/")) -> bool:
+    """Whether a driver of GPUs with memory of their own has made a device: a few looks at files.
+
+    Apple's GPUs have none, wherever llama.cpp runs on them.
+    """
+    return any(any(root.glob(pattern)) for pattern in _GPU_FILES)
 
 
 def find(paths: Paths, devices: Devices, threads: int = 0) -> Capacity:

@@ -12,11 +12,16 @@ import pytest
 from localchat import bandwidth, room
 from localchat.paths import Paths
 from localchat.registry import capacity
-from localchat.registry.capacity import Devices
+from localchat.registry.capacity import Devices, gpus_may_be_there
 from localchat.room import Room
 
 GPU = {"free": 5 * 10**9, "has_own_memory": True}
 SHARED = {"free": 7 * 10**9, "has_own_memory": False}
+
+
+@pytest.fixture(autouse=True)
+def _gpus(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(capacity, "gpus_may_be_there", lambda: True)
 
 
 def answering(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str) -> None:
@@ -71,12 +76,36 @@ def test_who_does_not_wait_ends_the_process(
     assert devices._process.returncode == -9
 
 
-def test_nobody_is_asked_where_no_gpu_is_wanted(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("wanted", "there"), [(False, True), (True, False)])
+def test_nobody_is_asked_where_no_gpu_is_wanted_or_there(
+    monkeypatch: pytest.MonkeyPatch, wanted: bool, there: bool
+) -> None:
+    monkeypatch.setattr(capacity, "gpus_may_be_there", lambda: there)
+
     def refuse(*_: Any, **__: Any) -> None:
         raise AssertionError("a process was started")
 
     monkeypatch.setattr(subprocess, "Popen", refuse)
-    assert Devices(wanted=False).vram() == 0
+    assert Devices(wanted=wanted).vram() == 0
+
+
+@pytest.mark.parametrize(
+    ("file", "there"),
+    [
+        ("nvidia0", True),
+        ("nvidiactl", False),  # the driver is there, without a GPU
+        ("kfd", True),
+        ("dri/renderD128", True),
+        ("dri/card0", False),  # a display that computes nothing
+        ("dxg", True),
+        (None, False),
+    ],
+)
+def test_gpus_are_known_by_their_drivers(tmp_path: Path, file: str | None, there: bool) -> None:
+    if file:
+        (tmp_path / "dev" / file).parent.mkdir(parents=True)
+        (tmp_path / "dev" / file).touch()
+    assert gpus_may_be_there(tmp_path) is there
 
 
 def test_the_machine(places: Paths, monkeypatch: pytest.MonkeyPatch) -> None:
