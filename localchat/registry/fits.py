@@ -35,7 +35,9 @@ _DISK_SHARE = 0.05
 _HALVING = 1.0  # years
 _OLDEST = "2023"  # what does not say when it came out is taken for that old
 
-# What one run says of other models: within these bounds.
+# What real runs of one model say of others: from so many on, since the machine may have been busy
+# meanwhile, and within these bounds.
+_ENOUGH_RUNS = 3
 _LEAST_RATIO, _MOST_RATIO = 0.25, 4.0
 
 
@@ -106,8 +108,8 @@ class _Run:
 
     decode: float
     """Tokens a second."""
-    ratio: float
-    """Of what was to be expected."""
+    ratio: float | None
+    """Of what was to be expected; None: it says nothing of other models."""
     read: decode_speed.Traffic
 
 
@@ -123,11 +125,11 @@ def _real_runs(
         kv_bytes = each.needs(speed.depth, question.kv_type, 1).kv_cache
         needed = each.needs(speed.depth, question.kv_type, question.sequences).total
         read = decode_speed.traffic(each, kv_bytes, needed, capacity)
-        ratio = 1.0
-        if capacity.bandwidth:
+        ratio = None
+        if capacity.bandwidth and speed.runs >= _ENOUGH_RUNS:
             ratio = speed.decode / decode_speed.expected(read, capacity.bandwidth)
-        bounded = min(max(ratio, _LEAST_RATIO), _MOST_RATIO)
-        found[each.speed_key] = _Run(speed.decode, bounded, read)
+            ratio = min(max(ratio, _LEAST_RATIO), _MOST_RATIO)
+        found[each.speed_key] = _Run(speed.decode, ratio, read)
     return found
 
 
@@ -181,10 +183,11 @@ def _speed(
     kv_bytes = candidate.needs(context, question.kv_type, 1).kv_cache // 2
     read = decode_speed.traffic(candidate, kv_bytes, needs.total, capacity)
     speed = decode_speed.expected(read, capacity.bandwidth)
-    if real:
-        # A model of another size says less of this one.
-        nearest = min(real.values(), key=lambda run: abs(math.log(run.read.total / read.total)))
-        return speed * nearest.ratio, "scaled"
+    # A model of another size says less of this one.
+    alike = [(abs(math.log(run.read.total / read.total)), run.ratio) for run in real.values()]
+    ratios = [ratio for _, ratio in sorted(alike, key=lambda pair: pair[0]) if ratio is not None]
+    if ratios:
+        return speed * ratios[0], "scaled"
     return speed, "at least" if read.vram else "expected"
 
 

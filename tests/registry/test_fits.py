@@ -171,9 +171,10 @@ class TestOrder:
 
 
 class TestSpeed:
-    def run(self, folder: Path, rate: float, key: str = "m", depth: int = 2048) -> None:
+    def run(self, folder: Path, rate: float, key: str = "m", times: int = 3) -> None:
+        """Real runs with 2,048 tokens in the context."""
         folder.mkdir(exist_ok=True)
-        runs = {"format": 1, "decode": [[rate, depth]], "prefill": []}
+        runs = {"format": 1, "decode": [[rate, 2048]] * times, "prefill": []}
         (folder / f"{key * 64}.json").write_text(json.dumps(runs))
 
     def test_is_what_the_bandwidth_allows(self) -> None:
@@ -225,14 +226,31 @@ class TestSpeed:
         assert found["other"].basis == "scaled"
         assert found["other"].speed == pytest.approx(alone / 2, rel=0.01)
 
+    @pytest.mark.parametrize(("times", "basis"), [(2, "expected"), (3, "scaled")])
+    def test_a_run_or_two_say_nothing_of_others(
+        self, tmp_path: Path, times: int, basis: str
+    ) -> None:
+        other = replace(MODEL, name="other", speed_key=None)
+        self.run(tmp_path, 1.0, times=times)
+        found = {each.candidate.name: each.basis for each in rank(MODEL, other, runs=tmp_path)}
+        assert found == {"m": "measured", "other": basis}
+
     def test_the_model_nearest_in_size_corrects(self, tmp_path: Path) -> None:
-        near = replace(MODEL, name="near", weights=4 * GB, speed_key="n" * 64)
-        far = replace(MODEL, name="far", weights=GB // 2, speed_key="f" * 64)
-        plain = {each.candidate.name: each.speed or math.nan for each in rank(MODEL, near, far)}
-        self.run(tmp_path, plain["near"] / 2, "n")
-        self.run(tmp_path, plain["far"] * 2, "f")
-        found = next(e for e in rank(MODEL, near, far, runs=tmp_path) if e.candidate is MODEL)
-        assert found.speed == pytest.approx(plain["m"] / 2, rel=0.01)
+        models = [
+            replace(MODEL, name=name, weights=weights, speed_key=key and key * 64)
+            for name, weights, key in (
+                ("large", 5 * GB, None),
+                ("near it", 4 * GB, "n"),
+                ("small", GB, None),
+                ("smaller", GB // 2, "s"),
+            )
+        ]
+        plain = {each.candidate.name: each.speed or math.nan for each in rank(*models)}
+        self.run(tmp_path, plain["near it"] / 2, "n")
+        self.run(tmp_path, plain["smaller"] * 2, "s")
+        found = {each.candidate.name: each.speed for each in rank(*models, runs=tmp_path)}
+        assert found["large"] == pytest.approx(plain["large"] / 2, rel=0.01)
+        assert found["small"] == pytest.approx(plain["small"] * 2, rel=0.01)
 
     def test_an_odd_run_says_little_of_others(self, tmp_path: Path) -> None:
         other = replace(MODEL, name="other", speed_key=None)
