@@ -89,8 +89,7 @@ class Server:
             for key, mask in self._selector.select(self._patience()):
                 key.data(mask)
             self._collect()
-            if not self._owners:
-                self._solo_runs.save()
+            self._solo_runs.save()  # of a request beside which nothing ran: nothing does now
             self._housekeep()
         self._close_listener()
         deadline = time.monotonic() + _LAST_WORDS
