@@ -25,17 +25,18 @@ def after(model: ModelRef, settings: Settings) -> None:
     # A KeyboardInterrupt too: the answer is there, and whoever wants to go on may.
     with contextlib.suppress(Exception, KeyboardInterrupt):
         places = paths.find()
-        if sys.stdout.isatty() and sys.stderr.isatty() and _mark(places):
+        if sys.stdout.isatty() and sys.stderr.isatty():
+            _mark(places)
             _recommend(settings, places)
 
 
-def _mark(places: Paths) -> bool:
-    """Whether this is the first time. Set before the work, so a fault does not come each time."""
+def _mark(places: Paths) -> None:
+    """Raises FileExistsError but for the first time.
+
+    The mark comes before the work: so a fault does not come each time.
+    """
     mark = make_private(places.state) / _MARK
-    if mark.exists():
-        return False
     os.close(os.open(mark, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
-    return True
 
 
 def _recommend(settings: Settings, places: Paths) -> None:
