@@ -210,6 +210,8 @@ def _copy(
             found = hasher.sha256()
             if sha256 not in (None, found):
                 raise ValueError(found)
+            if _is_ours(found, path, paths):
+                return Taken(path, found, is_new=False)
             os.fchmod(out.fileno(), 0o444)
             os.fsync(out.fileno())
         target = installed.location(found, paths)
