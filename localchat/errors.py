@@ -4,8 +4,10 @@
     ├── UsageError                 2  the command can't be understood
     │   ├── InputError             2  a prompt or a file can't be read as text
     │   ├── ConfigError            2  a setting has no valid value
-    │   └── InvalidGrammar         2  a schema or a grammar no answer can be held to
+    │   ├── InvalidGrammar         2  a schema or a grammar no answer can be held to
+    │   └── AmbiguousId            2  several conversations have an id that begins so
     ├── ModelNotFound              3  the model is unknown or not installed
+    ├── ConversationNotFound       3  the history has no such conversation or message
     ├── VerificationFailed         4  a file is not what its digest says
     ├── OutOfSpace                 5  no room on disk or in memory
     ├── NetworkNeeded              6  offline, or the source can't be reached
@@ -14,7 +16,10 @@
     ├── EngineDied                 1  the engine process is gone
     ├── EngineFailed               1  the engine could not carry out the request
     ├── ContextOverflow            1  the prompt is longer than the context
-    └── TemplateFailed             1  the chat template can't be rendered
+    ├── TemplateFailed             1  the chat template can't be rendered
+    ├── ReplyInProgress            1  another localchat is writing this reply
+    └── HistoryFailed              1  the history can't be read or written
+        └── HistoryReadOnly        1  a newer localchat has written the history
 
 Raised where the cause is known; turned into one sentence and a hint in `localchat.cli.main`.
 """
@@ -48,7 +53,15 @@ class InvalidGrammar(UsageError):
     pass
 
 
+class AmbiguousId(UsageError):
+    pass
+
+
 class ModelNotFound(LocalchatError):
+    exit_code = 3
+
+
+class ConversationNotFound(LocalchatError):
     exit_code = 3
 
 
@@ -85,6 +98,18 @@ class ContextOverflow(LocalchatError):
 
 
 class TemplateFailed(LocalchatError):
+    pass
+
+
+class ReplyInProgress(LocalchatError):
+    pass
+
+
+class HistoryFailed(LocalchatError):
+    pass
+
+
+class HistoryReadOnly(HistoryFailed):
     pass
 
 

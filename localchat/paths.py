@@ -37,8 +37,18 @@ class Paths:
         return self.config / "config.toml"
 
     @property
+    def presets(self) -> Path:
+        """The user's own, see `localchat.presets`."""
+        return self.config / "presets"
+
+    @property
     def models(self) -> Path:
         return self.data / "models"
+
+    @property
+    def history(self) -> Path:
+        """The conversations, see `localchat.store`."""
+        return self.data / "history.db"
 
     @property
     def snapshots(self) -> Path:

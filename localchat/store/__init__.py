@@ -1,0 +1,1 @@
+"""Conversations on disk: stored before they are answered, searchable, never lost."""

@@ -1,0 +1,153 @@
+"""What becomes of a damaged history: it is moved aside, what can be read goes on in a new file.
+
+The new file is complete before the damaged one is moved: a process that is killed meanwhile leaves
+one of the two in place, and the next one finishes what it began.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import apsw
+
+from localchat.store import migrations, rows, salvage
+from localchat.store.connection import SIDE_FILES, create, every, publish, remove, sync
+from localchat.store.title import title_of
+
+# Rows are known by how many columns they have: those of these tables differ in that from each
+# other and from the tables of SQLite and its search.
+_TABLES = {8: "conversations", 9: "messages", 20: "generations"}
+
+
+@dataclass(frozen=True, slots=True)
+class Recovered:
+    """What was found in a damaged file."""
+
+    conversations: int
+    messages: int
+    kept: Path
+    """Where the damaged file is now."""
+
+    @property
+    def note(self) -> str:
+        """One sentence for the user."""
+        if not self.conversations:
+            return (
+                f"The history was damaged, and nothing in it can be read; it is kept: {self.kept}"
+            )
+        return (
+            f"The history was damaged; {self.messages:,} messages of {self.conversations:,} "
+            f"conversations were recovered, and the damaged file is kept: {self.kept}"
+        )
+
+
+def recover(path: Path) -> Recovered:
+    """Replaces the file at `path`, whose lock the caller holds. Raises apsw.Error, OSError."""
+    making, made = _names(path)
+    connection = create(making)
+    try:
+        migrations.migrate(connection)
+        with connection:
+            _fill(connection, path)
+        conversations, messages = rows.counts(connection)[:2]
+        publish(connection, making, made)
+    except BaseException:
+        connection.close()
+        remove(making)
+        raise
+    return Recovered(conversations, messages, finish(path))
+
+
+def is_unfinished(path: Path) -> bool:
+    """Whether a process was killed after it had made the new file, before it took its place."""
+    return _names(path)[1].exists()
+
+
+def finish(path: Path) -> Path:
+    """Moves the damaged file aside and the new one into its place; where the damaged one is now.
+
+    The log goes first: SQLite would take it for the new file's own.
+    """
+    kept = _place_aside(path)
+    for suffix in (*reversed(SIDE_FILES), ""):
+        with contextlib.suppress(FileNotFoundError):
+            os.rename(f"{path}{suffix}", f"{kept}{suffix}")  # noqa: PTH104
+    _names(path)[1].replace(path)
+    sync(path.parent)
+    return kept
+
+
+def kept_aside(path: Path) -> list[Path]:
+    """The damaged files that were moved aside."""
+    return sorted(path.parent.glob(f"{path.stem}.damaged-*{path.suffix}"))
+
+
+def _names(path: Path) -> tuple[Path, Path]:
+    """The new file while it is being made, and once it is complete."""
+    return path.with_suffix(".recovering"), path.with_suffix(".recovered")
+
+
+def _place_aside(path: Path) -> Path:
+    day = time.strftime("%Y-%m-%d")
+    number = 1
+    while True:
+        kept = path.with_name(f"{path.stem}.damaged-{day}-{number}{path.suffix}")
+        # One that was begun and has no file yet is gone on with: its log is there already.
+        if not kept.exists():
+            return kept
+        number += 1
+
+
+def _fill(connection: apsw.Connection, damaged: Path) -> None:
+    # The rows come in the order of pages, not of references; these are mended at the end.
+    connection.execute("PRAGMA defer_foreign_keys = ON")
+    for id_, row in salvage.rows(damaged):
+        table = _TABLES.get(len(row))
+        if table is None:
+            continue
+        values = (id_, *row[1:]) if table == "messages" else row  # its id is its row's
+        marks = ", ".join("?" * len(row))
+        with contextlib.suppress(apsw.ConstraintError, apsw.MismatchError):
+            connection.execute(
+                f"INSERT OR IGNORE INTO {table} VALUES({marks})",
+                values,
+            )
+    _mend(connection)
+
+
+def _mend(connection: apsw.Connection) -> None:
+    """Makes a whole of what was found: conversations for their messages, parents, leaves."""
+    orphans = every(
+        connection,
+        """SELECT conversation, min(created), max(created) FROM messages
+           WHERE conversation NOT IN (SELECT id FROM conversations) GROUP BY conversation""",
+    )
+    for id_, created, updated in orphans:
+        connection.execute(
+            "INSERT INTO conversations VALUES(?, ?, 0, ?, ?, NULL, '{}', NULL)",
+            (id_, title_of(rows.first_words(connection, id_)), created, updated),
+        )
+    # A lost parent is most likely the message after the last one that is left before it.
+    connection.execute("""
+        UPDATE messages SET parent = (
+            SELECT max(other.seq) FROM messages AS other
+            WHERE other.conversation = messages.conversation AND other.seq < messages.seq
+        ) WHERE parent IS NOT NULL AND NOT EXISTS (
+            SELECT 1 FROM messages AS other
+            WHERE other.seq = messages.parent AND other.conversation = messages.conversation
+            AND other.seq < messages.seq
+        );
+        UPDATE conversations SET leaf = (
+            SELECT max(seq) FROM messages WHERE conversation = conversations.id
+        ) WHERE leaf IS NULL OR NOT EXISTS (
+            SELECT 1 FROM messages WHERE seq = leaf AND conversation = conversations.id
+        );
+        UPDATE conversations SET settings = '{}' WHERE NOT json_valid(settings);
+        UPDATE generations SET params = '{}' WHERE NOT json_valid(params);
+        UPDATE generations SET dropped = NULL WHERE NOT json_valid(dropped);
+        DELETE FROM generations WHERE message NOT IN (SELECT seq FROM messages);
+    """)
