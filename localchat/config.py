@@ -29,7 +29,6 @@ from typing import (
 from localchat import __version__
 from localchat.errors import ConfigError
 from localchat.paths import Paths
-from localchat.presets import Preset
 from localchat.types import KVType, ReasoningMode
 
 _PREFIX = "LOCALCHAT_"
@@ -43,7 +42,7 @@ _SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
 _T = TypeVar("_T")
 
 
-def _bounded(default: _T, **bounds: float) -> _T:
+def _bounded(default: _T, **bounds: float | str) -> _T:
     """A field with pydantic's bounds, stated without importing pydantic."""
     bounded: Any = field(default=default, metadata=bounds)
     return bounded  # type: ignore[no-any-return]
@@ -87,9 +86,9 @@ class Settings:
     means it too."""
     max_tokens: int | None = _bounded(None, ge=1)
     """Tokens of a reply at most; unset: as many as the context holds."""
-    preset: Preset | None = None
-    """A named set of sampling values: greedy, precise, balanced or creative. The settings below
-    refine it."""
+    preset: str | None = _bounded(None, pattern="^[a-z0-9][a-z0-9-]*$")
+    """A preset to use always: `localchat presets list` names them. The settings below refine it,
+    and so do model and reasoning."""
     temperature: float | None = _bounded(None, ge=0, le=5)
     """Randomness of replies: 0 always takes the likeliest token. Unset, like those below: the
     model's own default."""

@@ -8,17 +8,20 @@ from typing import Any
 
 import click
 
+from localchat import config, paths
 from localchat.cli import hint, output
 from localchat.cli.answer import Answer, receive, receive_last
 from localchat.cli.engine import connect, engine_options
-from localchat.cli.options import prompt_options, sampling_options, sampling_params
+from localchat.cli.options import preset_options, prompt_options, sampling_options
 from localchat.cli.prompt_text import compose, request
 from localchat.events import Finished, Rendered
+from localchat.presets.precedence import decide
 from localchat.types import GenerationRequest, ModelRef
 
 
 @click.command("ask")
 @prompt_options
+@preset_options
 @engine_options
 @sampling_options
 @click.option(
@@ -56,6 +59,8 @@ def command(
     /,
     prompt: tuple[str, ...],
     system: str | None,
+    preset: str | None,
+    parameters: dict[str, str],
     files: tuple[Path, ...],
     model: str | None,
     threads: int | None,
@@ -78,19 +83,23 @@ def command(
     """
     if sampling["logprobs"] is not None and not as_json:
         raise click.UsageError("--logprobs needs --json.", ctx)
+    flags = {"preset": preset, "system": system, "model": model, "reasoning": reasoning}
+    flags |= {**sampling, "stop": stop or None}
+    places = paths.find()
+    decided = decide(flags, parameters, config.load(places), places)
     text = compose(" ".join(prompt), files)
     if not text:
         raise click.UsageError("There is no prompt.", ctx)
-    asked = request(system, text, raw=raw)
-    with connect(model, threads, draft, offline=offline) as connection:
+    asked = request(decided.system, text, raw=raw)
+    with connect(decided.model, threads, draft, offline=offline) as connection:
         client, ref = connection.client, connection.model
         if not raw and not client.info.has_chat_template:
             output.note(f"Note: {ref.name} has no chat template; it continues the text as it is.")
         asked = replace(
             asked,
-            params=sampling_params(sampling, stop, connection.settings, ref),
+            params=decided.params(ref),
             render_only=show_prompt,
-            reasoning=reasoning or connection.settings.reasoning,
+            reasoning=decided.reasoning,
             reasoning_budget=reasoning_budget,
         )
         client.submit(asked)

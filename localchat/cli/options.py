@@ -1,19 +1,15 @@
-"""Options that several commands share, and how flags, settings and the model's own values meet."""
+"""Options that several commands share."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import fields
 from pathlib import Path
 from typing import Any, TypeVar
 
 import click
 
 from localchat.cli.structure import grammar, json_schema, logit_bias
-from localchat.config import Settings
-from localchat.presets import PRESETS
-from localchat.types import ModelRef, SamplingParams
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
@@ -31,7 +27,6 @@ class _FiniteRange(click.FloatRange):
 
 
 _SAMPLING: tuple[tuple[str, str, Any, str], ...] = (
-    ("--preset", "preset", click.Choice(list(PRESETS)), "A named set of the values below."),
     ("--temp", "temperature", _FiniteRange(0, 5), "Randomness; 0 takes the likeliest token."),
     (
         "--top-p",
@@ -71,6 +66,14 @@ _SAMPLING: tuple[tuple[str, str, Any, str], ...] = (
 )
 
 
+def _parameter(value: str) -> tuple[str, str]:
+    """NAME=VALUE in its parts."""
+    name, equals, text = value.partition("=")
+    if not name or not equals:
+        raise click.BadParameter(f"{value!r} is not NAME=VALUE.")
+    return name, text
+
+
 def sampling_options(command: _Command) -> _Command:
     """Adds the sampling flags; each arrives as a keyword argument, None if not given."""
     command = click.option(
@@ -84,6 +87,30 @@ def sampling_options(command: _Command) -> _Command:
     )(command)
     for flag, name, kind, meaning in reversed(_SAMPLING):
         command = click.option(flag, name, type=kind, help=meaning)(command)
+    return command
+
+
+def preset_options(command: _Command) -> _Command:
+    """Adds a preset, and the values of its parameters as {name: value}."""
+    for decorate in (
+        click.option(
+            "-p",
+            "--param",
+            "parameters",
+            multiple=True,
+            type=_parameter,
+            metavar="NAME=VALUE",
+            callback=lambda ctx, param, value: dict(value),
+            help="Fill in a parameter of the preset; may be repeated.",
+        ),
+        click.option(
+            "-t",
+            "--preset",
+            metavar="NAME",
+            help="Instructions, model and values under one name: localchat presets list.",
+        ),
+    ):
+        command = decorate(command)
     return command
 
 
@@ -109,23 +136,3 @@ def prompt_options(command: _Command) -> _Command:
 
 def offline_option(command: _Command) -> _Command:
     return click.option("--offline", is_flag=True, help="Never use the network.")(command)
-
-
-def sampling_params(
-    flags: dict[str, Any], stop: tuple[str, ...], settings: Settings, model: ModelRef
-) -> SamplingParams:
-    """Whoever spoke last, and most precisely, is heard.
-
-    For each value: its flag, then the preset of `--preset`, then its setting, then the preset of
-    the settings, then the model's own default, then ours. So a preset asked for on the command
-    line wins over the configuration, and a setting refines the preset that stands beside it.
-    """
-    chosen: dict[str, Any] = dict(model.sampling)
-    names = [field.name for field in fields(SamplingParams)]
-    for preset, values in (
-        (settings.preset, {name: getattr(settings, name, None) for name in names}),
-        (flags.get("preset"), {name: flags.get(name) for name in names}),
-    ):
-        chosen |= PRESETS[preset] if preset else {}
-        chosen |= {name: value for name, value in values.items() if value is not None}
-    return SamplingParams(**chosen | {"stop": stop})

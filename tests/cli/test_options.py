@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -9,13 +10,10 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from localchat.cli.options import sampling_options, sampling_params
-from localchat.config import Settings
+from localchat.cli.options import preset_options, sampling_options
 from localchat.errors import InputError
-from localchat.presets import PRESETS
-from localchat.types import ModelRef, SamplingParams
+from localchat.types import SamplingParams
 
-MODEL = ModelRef("m", "/m.gguf", sampling=(("temperature", 0.3), ("top_k", 7)))
 PYDANTIC = "from pydantic import BaseModel\nclass Point(BaseModel):\n    x: int\n"
 
 
@@ -24,6 +22,7 @@ def parsed(*arguments: str) -> dict[str, Any]:
     found: dict[str, Any] = {}
 
     @click.command()
+    @preset_options
     @sampling_options
     def command(**flags: Any) -> None:
         found.update(flags)
@@ -32,21 +31,16 @@ def parsed(*arguments: str) -> dict[str, Any]:
     return found
 
 
-def params(*arguments: str, **settings: Any) -> SamplingParams:
-    return sampling_params(parsed(*arguments), (), Settings(**settings), MODEL)
+def params(*arguments: str) -> SamplingParams:
+    names = {field.name for field in fields(SamplingParams)}
+    given = {name: value for name, value in parsed(*arguments).items() if value is not None}
+    return SamplingParams(**{name: value for name, value in given.items() if name in names})
 
 
-def test_who_wins() -> None:
-    """Flag, --preset, setting, preset of the settings, model, default."""
-    creative, precise = PRESETS["creative"]["temperature"], PRESETS["precise"]["temperature"]
-    assert params().temperature == 0.3
-    assert params().min_p == SamplingParams().min_p
-    assert params(preset="creative").temperature == creative
-    assert params(preset="creative", temperature=0.5).temperature == 0.5
-    assert params("--preset", "precise", temperature=0.5).temperature == precise
-    assert params("--preset", "precise", preset="creative").top_k == PRESETS["precise"]["top_k"]
-    assert params("--preset", "precise", "--temp", "1.5", temperature=0.5).temperature == 1.5
-    assert params(preset="greedy").top_k == 7  # what a preset leaves open is the model's matter
+def test_parameters_of_a_preset_arrive() -> None:
+    found = parsed("-t", "translate", "-p", "language=Low German", "--param", "a=b=c", "-p", "e=")
+    assert found["preset"] == "translate"
+    assert found["parameters"] == {"language": "Low German", "a": "b=c", "e": ""}
 
 
 def test_values_arrive() -> None:
@@ -57,7 +51,6 @@ def test_values_arrive() -> None:
     assert (found.frequency_penalty, found.presence_penalty) == (0.5, -1.0)
     assert found.logit_bias == ((7, -math.inf), (" a=b", 2.5))
     assert found.json_schema == ' {"a": 1}'
-    assert params(frequency_penalty=0.1).frequency_penalty == 0.1
 
 
 def test_a_schema_and_a_grammar_are_read_from_files(tmp_path: Path) -> None:
@@ -92,7 +85,8 @@ def test_a_schema_that_cannot_be_had_is_one_sentence(
 @pytest.mark.parametrize(
     "arguments",
     [
-        ("--preset", "wild"),
+        ("-p", "language"),
+        ("-p", "=German"),
         ("--frequency-penalty", "nan"),
         ("--presence-penalty", "2.1"),
         ("--logit-bias", "a"),
@@ -104,6 +98,7 @@ def test_a_schema_that_cannot_be_had_is_one_sentence(
 )
 def test_bad_values_are_usage_errors(arguments: tuple[str, ...]) -> None:
     @click.command()
+    @preset_options
     @sampling_options
     def command(**_: Any) -> None:
         raise AssertionError
