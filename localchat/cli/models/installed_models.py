@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from localchat.errors import ModelNotFound
+from contextlib import suppress
+
+from localchat.errors import LocalchatError, ModelNotFound
 from localchat.paths import Paths
 from localchat.registry import installed
 from localchat.registry.installed import Record
@@ -24,4 +26,14 @@ def find(name: str, places: Paths) -> Record:
 
 def chosen(name: str | None, places: Paths) -> list[Record]:
     """That of `name`; without one, all."""
-    return [find(name, places)] if name else installed.records(places)
+    from localchat.registry.listing import listing
+    from localchat.registry.resolve import resolve
+
+    if name:
+        return [find(name, places)]
+    known = {record.name for record in installed.records(places)}
+    for row in listing(places):
+        if row.installed and row.name not in known:
+            with suppress(LocalchatError):  # it only looked like a file of the catalogue
+                resolve(row.name, places)
+    return installed.records(places)
