@@ -352,9 +352,10 @@ def test_the_spec_of_an_engine_is_plain_json(tiny: Tiny, monkeypatch: pytest.Mon
     client = open_model(tiny(), draft=str(tiny(seed=1)), snapshot_budget=10**6)
     command = Path(f"/proc/{client.info.pid}/cmdline").read_bytes().split(b"\0")
     spec = json.loads(command[-2])
-    fields = {"runtime", "key", "model", "options", "keep_alive", "ready_fd", "snapshots"}
-    assert set(spec) == fields
+    folders = {"runtime", "snapshots", "speeds"}
+    assert set(spec) == {"key", "model", "options", "keep_alive", "ready_fd"} | folders
     assert spec["snapshots"] == str(paths.find().snapshots)
+    assert spec["speeds"] == str(paths.find().speeds)
     assert LoadOptions(**spec["options"]) == LoadOptions(
         parallel=4, threads=1, draft=str(tiny(seed=1)), snapshot_budget=10**6
     )
