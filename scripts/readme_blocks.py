@@ -13,6 +13,7 @@ from localchat.cli.commands import group
 from localchat.errors import LocalchatError
 from localchat.paths import find
 from localchat.registry.listing import listing
+from localchat.registry.portrait import count
 
 
 def help_text(*command: str) -> str:
@@ -39,10 +40,16 @@ def catalogue() -> str:
     with tempfile.TemporaryDirectory() as empty:
         os.environ["LOCALCHAT_HOME"] = empty
         models = listing(find())
-    rows = ["| name | size | context | licence |", "|---|---|---|---|"]
-    for model in models:
-        size = f"{model.size / 1e6:.0f} MB ({model.quantization})"
-        rows.append(f"| `{model.name}` | {size} | {model.context_length:,} | {model.licence} |")
+    kinds = ("chat", "coder", "vision", "base", "embedding", "draft")
+    rows = ["| name | for | weights | size | context | licence |", "|---|---|---|---|---|---|"]
+    for model in sorted(models, key=lambda model: (kinds.index(model.kind), model.parameters)):
+        if ":" in model.name:
+            continue  # a further quantization: localchat models list has them
+        size = f"{model.size / 1e6:,.0f} MB" if model.size else "?"
+        rows.append(
+            f"| `{model.name}` | {model.kind} | {count(model.parameters)}"
+            f" | {size} ({model.quantization}) | {model.context_length:,} | {model.licence} |"
+        )
     return "\n".join(rows)
 
 
