@@ -17,7 +17,7 @@ import apsw
 
 from localchat.errors import HistoryFailed, HistoryReadOnly
 from localchat.paths import make_private
-from localchat.store import migrations, recovery
+from localchat.store import aside, migrations
 from localchat.store.connection import Damage, connect, create, publish, remove, translated
 from localchat.store.lock import Lock
 
@@ -137,7 +137,7 @@ class Database:
     def _is_ready(self) -> bool:
         """Whether there is a file, and no process was killed while it replaced it."""
         status = self._look()
-        return bool(status and status.st_size) and not recovery.is_unfinished(self.path)
+        return bool(status and status.st_size) and not aside.is_unfinished(self.path)
 
     def _look(self) -> os.stat_result | None:
         """Remembers which file is the history now."""
@@ -151,9 +151,9 @@ class Database:
 
     def _prepare(self) -> None:
         """Makes the file, or what was left of making it again."""
-        if recovery.is_unfinished(self.path):
-            self.notes.append(f"A damaged history was moved: {recovery.finish(self.path)}")
-        elif not self.path.exists():
+        if aside.is_unfinished(self.path):
+            self.notes.append(f"A damaged history was moved: {aside.finish(self.path)}")
+        elif not self.path.exists() and not os.path.exists(f"{self.path}-wal"):  # noqa: PTH110
             making = self.path.with_suffix(".new")
             connection = create(making)
             try:
@@ -164,8 +164,9 @@ class Database:
                 remove(making)
                 raise
             self._lock.set_checked(time.time())
-        elif not self.path.stat().st_size:
-            raise apsw.NotADBError("it is empty")
+        elif not self.path.exists() or not self.path.stat().st_size:
+            # SQLite would begin it anew, and throw its log away, or take it for the new one's.
+            raise apsw.NotADBError("it is gone, or empty")
 
     def _connect(self) -> apsw.Connection:
         self._disconnect()
@@ -216,6 +217,8 @@ class Database:
                     f"The history is damaged: {damage}.",
                     "A newer localchat has written it, which can recover it.",
                 ) from damage
+            from localchat.store import recovery  # 1 ms that others need not pay
+
             self._disconnect()
             self.notes.append(recovery.recover(self.path).note)
             self._lock.set_checked(time.time())

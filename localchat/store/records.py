@@ -168,15 +168,17 @@ class NewConversation(NamedTuple):
 
 
 class Hit(NamedTuple):
-    """A message that a search found."""
+    """A message that a search found, or a conversation by the title that the user gave it."""
 
     conversation: Conversation
     short_id: str
-    message: int
-    role: Role
+    message: int | None
+    """Its id; None: the title was found."""
+    role: Role | None
     created: float
+    """When the message, or the conversation, was created, seconds since the epoch."""
     snippet: str
-    """The part of the message with the words, on one line."""
+    """The part of the message with the words, on one line; or the title."""
     marks: tuple[tuple[int, int], ...]
     """Where in `snippet` the words are: from, to."""
 
@@ -195,4 +197,4 @@ class Stats(NamedTuple):
     newest: float | None
     """When a conversation was last updated."""
     damaged: tuple[str, ...]
-    """Paths of damaged files that were moved aside: they hold conversations too."""
+    """Paths of damaged files that were moved aside: conversations that are deleted stay there."""

@@ -1,30 +1,26 @@
 """What becomes of a damaged history: it is moved aside, what can be read goes on in a new file.
 
-The new file is complete before the damaged one is moved: a process that is killed meanwhile leaves
-one of the two in place, and the next one finishes what it began.
+The new file is complete before the damaged one is moved, see `aside`.
 """
 
 from __future__ import annotations
 
 import contextlib
-import os
-import time
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import apsw
 
-from localchat.store import migrations, rows, salvage
-from localchat.store.connection import SIDE_FILES, create, every, publish, remove, sync
+from localchat.store import aside, migrations, rows, salvage
+from localchat.store.connection import create, every, publish, remove
 from localchat.store.title import title_of
 
 # Rows are known by how many columns they have: those of these tables differ in that from each
 # other and from the tables of SQLite and its search.
-_TABLES = {8: "conversations", 9: "messages", 20: "generations"}
+TABLES = {8: "conversations", 9: "messages", 20: "generations"}
 
 
-@dataclass(frozen=True, slots=True)
-class Recovered:
+class Recovered(NamedTuple):
     """What was found in a damaged file."""
 
     conversations: int
@@ -47,7 +43,7 @@ class Recovered:
 
 def recover(path: Path) -> Recovered:
     """Replaces the file at `path`, whose lock the caller holds. Raises apsw.Error, OSError."""
-    making, made = _names(path)
+    making, made = aside.names(path)
     connection = create(making)
     try:
         migrations.migrate(connection)
@@ -59,54 +55,14 @@ def recover(path: Path) -> Recovered:
         connection.close()
         remove(making)
         raise
-    return Recovered(conversations, messages, finish(path))
-
-
-def is_unfinished(path: Path) -> bool:
-    """Whether a process was killed after it had made the new file, before it took its place."""
-    return _names(path)[1].exists()
-
-
-def finish(path: Path) -> Path:
-    """Moves the damaged file aside and the new one into its place; where the damaged one is now.
-
-    The log goes first: SQLite would take it for the new file's own.
-    """
-    kept = _place_aside(path)
-    for suffix in (*reversed(SIDE_FILES), ""):
-        with contextlib.suppress(FileNotFoundError):
-            os.rename(f"{path}{suffix}", f"{kept}{suffix}")  # noqa: PTH104
-    _names(path)[1].replace(path)
-    sync(path.parent)
-    return kept
-
-
-def kept_aside(path: Path) -> list[Path]:
-    """The damaged files that were moved aside."""
-    return sorted(path.parent.glob(f"{path.stem}.damaged-*{path.suffix}"))
-
-
-def _names(path: Path) -> tuple[Path, Path]:
-    """The new file while it is being made, and once it is complete."""
-    return path.with_suffix(".recovering"), path.with_suffix(".recovered")
-
-
-def _place_aside(path: Path) -> Path:
-    day = time.strftime("%Y-%m-%d")
-    number = 1
-    while True:
-        kept = path.with_name(f"{path.stem}.damaged-{day}-{number}{path.suffix}")
-        # One that was begun and has no file yet is gone on with: its log is there already.
-        if not kept.exists():
-            return kept
-        number += 1
+    return Recovered(conversations, messages, aside.finish(path))
 
 
 def _fill(connection: apsw.Connection, damaged: Path) -> None:
     # The rows come in the order of pages, not of references; these are mended at the end.
     connection.execute("PRAGMA defer_foreign_keys = ON")
     for id_, row in salvage.rows(damaged):
-        table = _TABLES.get(len(row))
+        table = TABLES.get(len(row))
         if table is None:
             continue
         values = (id_, *row[1:]) if table == "messages" else row  # its id is its row's

@@ -72,6 +72,12 @@ def newest(
     ]
 
 
+def titled(connection: apsw.Connection) -> list[Conversation]:
+    """The conversations that the user gave a title, newest first."""
+    found = every(connection, _CONVERSATIONS + "WHERE title_is_own ORDER BY updated DESC")
+    return [_conversation(row) for row in found]
+
+
 def count_messages(connection: apsw.Connection, conversation_id: str) -> int:
     """Of all branches, without system prompts."""
     return int(

@@ -50,24 +50,21 @@ class _Pages:
     """The pages as they were last committed: in the file, or in the log beside it."""
 
     def __init__(self, path: Path) -> None:
-        self._file = path.open("rb")
+        self._file = _open(path)
         self.count = -(-os.fstat(self._file.fileno()).st_size // PAGE_SIZE)
+        self._log = _open(Path(f"{path}-wal"))
         self._logged: dict[int, int] = {}
-        self._log: BinaryIO | None = None
-        log = Path(f"{path}-wal")
-        if log.exists():
-            self._log = log.open("rb")
-            self._find_logged(self._log)
+        self._find_logged(self._log)
 
     def __enter__(self) -> _Pages:
         return self
 
     def __exit__(self, *_: object) -> None:
         self._file.close()
-        if self._log:
-            self._log.close()
+        self._log.close()
 
     def _find_logged(self, log: BinaryIO) -> None:
+        """Which pages the log has. It may be damaged itself, so its checksums are not heeded."""
         head = log.read(_WAL_HEADER)
         uncommitted: dict[int, int] = {}
         place = _WAL_HEADER
@@ -84,9 +81,14 @@ class _Pages:
 
     def read(self, number: int) -> bytes:
         """Shorter than a page if it lies beyond the end."""
-        if self._log and number in self._logged:
+        if number in self._logged:
             return os.pread(self._log.fileno(), PAGE_SIZE, self._logged[number])
         return os.pread(self._file.fileno(), PAGE_SIZE, (number - 1) * PAGE_SIZE)
+
+
+def _open(path: Path) -> BinaryIO:
+    """The file, or an empty one in its place."""
+    return (path if path.exists() else Path(os.devnull)).open("rb")
 
 
 def _row(pages: _Pages, page: bytes, place: int) -> tuple[int, Row]:

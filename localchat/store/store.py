@@ -27,7 +27,7 @@ import apsw
 
 from localchat.errors import UsageError
 from localchat.paths import Paths
-from localchat.store import recovery, rows, search, turns
+from localchat.store import aside, importing, rows, search, turns
 from localchat.store.connection import SIDE_FILES, every
 from localchat.store.database import Database
 from localchat.store.records import (
@@ -315,7 +315,7 @@ class Store:
         """
         now = time.time()
         return self._database.write(
-            lambda connection: [turns.add(connection, new, now) for new in conversations]
+            lambda connection: [importing.add(connection, new, now) for new in conversations]
         )
 
     def delete(self, conversations: Iterable[str]) -> int:
@@ -345,7 +345,7 @@ class Store:
         for name in ("", *SIDE_FILES[:1]):
             with contextlib.suppress(FileNotFoundError):
                 size += os.stat(f"{self._path}{name}").st_size  # noqa: PTH116
-        damaged = tuple(map(str, recovery.kept_aside(self._path)))
+        damaged = tuple(map(str, aside.kept(self._path)))
         conversations, messages, tokens, oldest, newest = counts
         return Stats(conversations, messages, tokens, size, oldest, newest, damaged)
 

@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import json
 import os
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any, Literal
 
 import apsw
 
-from localchat.errors import InputError, ReplyInProgress, UsageError
+from localchat.errors import ReplyInProgress, UsageError
 from localchat.store import rows
 from localchat.store.connection import every
 from localchat.store.records import (
     Generation,
-    NewConversation,
     Outcome,
     Provenance,
     StoredMessage,
@@ -25,7 +23,6 @@ from localchat.store.rows import IsAlive
 from localchat.store.title import title_of
 from localchat.types import Role
 
-_ID = re.compile("[0-9a-f]{16}")
 Parent = int | Literal["leaf", "root"]
 
 
@@ -45,7 +42,7 @@ def new_conversation(
     connection.execute(
         """INSERT INTO conversations(id, title, title_is_own, created, updated, settings)
            VALUES(?, ?, 0, ?, ?, ?)""",
-        (id_, title_of(text(first)), now, now, _json(settings or {})),
+        (id_, title_of(text(first)), now, now, as_json(settings or {})),
     )
     return id_
 
@@ -187,7 +184,7 @@ def set_settings(
     connection: apsw.Connection, conversation: str, settings: Mapping[str, Any]
 ) -> None:
     connection.execute(
-        "UPDATE conversations SET settings = ? WHERE id = ?", (_json(settings), conversation)
+        "UPDATE conversations SET settings = ? WHERE id = ?", (as_json(settings), conversation)
     )
 
 
@@ -228,7 +225,7 @@ def new_generation(
         "model_sha256": provenance.model_sha256,
         "template_sha256": provenance.template_sha256,
         "engine_build": provenance.engine_build,
-        "params": _json(provenance.params),
+        "params": as_json(provenance.params),
         **_ended(generation),
     }
     connection.execute(
@@ -252,74 +249,10 @@ def _ended(outcome: Outcome | Generation) -> dict[str, Any]:
         values |= asdict(timings)
     if trim:
         summary = None if trim.summary is None else text(trim.summary)
-        values |= {"dropped": _json(trim.dropped), "summary": summary}
+        values |= {"dropped": as_json(trim.dropped), "summary": summary}
     return values
 
 
-def add(connection: apsw.Connection, new: NewConversation, now: float) -> str | None:
-    """Puts in a whole conversation; its id, or None if one from the same source is there."""
-    if (
-        new.source is not None
-        and connection.execute(
-            "SELECT 1 FROM conversations WHERE source = ?", (text(new.source),)
-        ).get
-    ):
-        return None
-    id_ = new.id
-    if (
-        id_ is None
-        or not _ID.fullmatch(id_)
-        or connection.execute("SELECT 1 FROM conversations WHERE id = ?", (id_,)).get
-    ):
-        id_ = os.urandom(8).hex()
-    created = now if new.created is None else new.created
-    first = next((one.content for one in new.messages if one.role == "user"), "")
-    connection.execute(
-        "INSERT INTO conversations VALUES(?, ?, ?, ?, ?, NULL, ?, ?)",
-        (
-            id_,
-            text(title_of(first) if new.title is None else new.title),
-            int(new.title_is_own),
-            created,
-            created if new.updated is None else new.updated,
-            _json(new.settings),
-            None if new.source is None else text(new.source),
-        ),
-    )
-    ids: list[int] = []
-    for one in new.messages:
-        if one.parent is not None and not 0 <= one.parent < len(ids):
-            raise InputError("A message comes before the one it answers.")
-        connection.execute(
-            """INSERT INTO messages(conversation, parent, role, content, reasoning, created, state)
-               VALUES(?, ?, ?, ?, ?, ?, ?)""",
-            (
-                id_,
-                None if one.parent is None else ids[one.parent],
-                one.role,
-                text(one.content),
-                text(one.reasoning),
-                created if one.created is None else one.created,
-                one.state,
-            ),
-        )
-        ids.append(connection.last_insert_rowid())
-        for part, generation in enumerate(one.generations):
-            new_generation(connection, ids[-1], part, generation)
-            if generation.trim:
-                dropped = _json([ids[number] for number in generation.trim.dropped])
-                connection.execute(
-                    "UPDATE generations SET dropped = ? WHERE message = ? AND part = ?",
-                    (dropped, ids[-1], part),
-                )
-    if ids:
-        if new.leaf is not None and not 0 <= new.leaf < len(ids):
-            raise InputError("The message that is to be the last one is missing.")
-        leaf = ids[-1 if new.leaf is None else new.leaf]
-        connection.execute("UPDATE conversations SET leaf = ? WHERE id = ?", (leaf, id_))
-    return id_
-
-
-def _json(value: object) -> str:
+def as_json(value: object) -> str:
     plain = dict(value) if isinstance(value, Mapping) else value
     return text(json.dumps(plain, ensure_ascii=False, separators=(",", ":")))
