@@ -223,7 +223,11 @@ def test_processes_that_record_at_once_lose_nothing(places: Paths) -> None:
         assert process.stdout is not None
         assert process.stdout.readline() == "ready\n"
     for process in processes:
-        process.communicate("go\n", timeout=60)
+        assert process.stdin is not None
+        process.stdin.write("go\n")
+        process.stdin.flush()
+    for process in processes:
+        process.communicate(timeout=60)
         assert process.returncode == 0
     names = {each.name for each in installed.records(places)}
     assert names == {f"{process}-{number}" for process in range(8) for number in range(20)}
