@@ -1,13 +1,17 @@
-"""The files that hold snapshots: their format, their folder, and the disk they may take.
+"""The files that hold snapshots: their format, their folder, the room they take, whose may stay.
 
 A file is a head and a state. The head holds the tokens and the state's digest, and ends with a
 digest of its own: which prompts a snapshot serves is known, and checked, without reading the state.
 
-    magic, version, is_conversation, bytes of model, number of tokens, bytes of state,
+    magic, version, bytes of model, number of tokens, bytes of state, owner,
     key, digest of the state | model | tokens | digest of all that | state
 
 Its name is made of its key and tokens, so each state has one place. The folder is its owner's
-alone; what else is found under such a name was damaged or planted, and is removed.
+alone; what else is found under such a name was damaged or planted, or is of another version, and is
+removed.
+
+An engine may still hold a conversation that was deleted. Whose snapshots were removed stands in a
+list, which is read before each writing, under the same lock: nothing of them comes back.
 """
 
 from __future__ import annotations
@@ -21,8 +25,10 @@ import shutil
 import stat
 import struct
 import sys
+import tempfile
+import time
 from array import array
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -30,13 +36,21 @@ from typing import BinaryIO
 from localchat.paths import make_private
 
 _MAGIC = b"LCSNAP\r\n"
-_VERSION = 1
-_HEAD = struct.Struct("<8sHHIIQ32s32s")
+_VERSION = 2
+_HEAD = struct.Struct("<8sHHIQ16s32s32s")
 _DIGEST = hashlib.sha256().digest_size
 _NAME = re.compile(r"[0-9a-f]{16}-[0-9a-f]{32}\.snapshot|[^/]+\.writing")
 
 _MOST_BYTES = 2 * 10**9
 _PART_OF_FREE_DISK = 0.05
+
+NOBODY = bytes(16)
+"""The owner of a prefix that many share."""
+_FORGOTTEN = "forgotten"  # the list's file
+_LINE = struct.Struct("<16sd")  # an owner, and when it was forgotten
+# After so many seconds no engine has anything to write of what it held then: it does so after a
+# quiet second.
+_FORGOTTEN_FOR = 30 * 86400
 
 
 class Damaged(Exception):
@@ -53,11 +67,16 @@ class Head:
     """The model's name, for people."""
     packed: bytes
     """The tokens whose state it is; see `pack`."""
-    is_conversation: bool
-    """Whether it is out of use once the conversation has a longer one."""
+    owner: bytes
+    """Of which conversation it is, see `owner_of`; or `NOBODY`."""
     state_size: int
     """Bytes."""
     state_digest: bytes
+
+    @property
+    def is_conversation(self) -> bool:
+        """Whether it is out of use once the conversation has a longer one."""
+        return self.owner != NOBODY
 
     @property
     def name(self) -> str:
@@ -70,10 +89,10 @@ class Head:
         head = _HEAD.pack(
             _MAGIC,
             _VERSION,
-            self.is_conversation,
             len(model),
             len(self.packed) // 4,
             self.state_size,
+            self.owner,
             self.key,
             self.state_digest,
         )
@@ -90,6 +109,14 @@ class Entry:
     """Bytes."""
     used: float
     """When it was last written or read, seconds since the epoch."""
+
+
+def owner_of(conversation: str | None) -> bytes:
+    """How a conversation is named in its snapshots: who finds one learns nothing of the history."""
+    if conversation is None:
+        return NOBODY
+    named = b"conversation\0" + conversation.encode("utf-8", "replace")
+    return hashlib.sha256(named).digest()[: len(NOBODY)]
 
 
 def name_prefix(key: bytes) -> str:
@@ -140,9 +167,7 @@ def read_head(file: BinaryIO, name: str) -> Head:
     fixed = file.read(_HEAD.size)
     if len(fixed) < _HEAD.size:
         raise Damaged
-    magic, version, is_conversation, model_size, num_tokens, state_size, key, digest = _HEAD.unpack(
-        fixed
-    )
+    magic, version, model_size, num_tokens, state_size, owner, key, digest = _HEAD.unpack(fixed)
     variable = model_size + 4 * num_tokens
     if size != _HEAD.size + variable + _DIGEST + state_size:
         raise Damaged
@@ -153,7 +178,7 @@ def read_head(file: BinaryIO, name: str) -> Head:
         key=key,
         model=rest[:model_size].decode("utf-8", "replace"),
         packed=rest[model_size:],
-        is_conversation=bool(is_conversation),
+        owner=owner,
         state_size=state_size,
         state_digest=digest,
     )
@@ -203,6 +228,71 @@ def remove(path: Path) -> bool:
 def clear(folder: Path) -> list[Entry]:
     """Removes all snapshots, also while engines run; those that were removed."""
     return [entry for entry in entries(folder) if remove(entry.path)]
+
+
+def forget(folder: Path, conversations: Iterable[str]) -> list[Entry]:
+    """Removes the snapshots of these conversations; no engine writes one again. Those removed.
+
+    Raises LocalchatError, OSError; then it may be called again.
+    """
+    owners = {owner_of(conversation) for conversation in conversations}
+    if not owners:
+        return []
+    now = time.time()
+    with writing(folder):
+        _change_forgotten(folder, lambda known: known | dict.fromkeys(owners, now))
+        removed = []
+        for entry in entries(folder):
+            if is_unfinished(entry.path):  # nobody else writes now: its writer died
+                remove(entry.path)
+            elif (head := load_head(entry.path)) and head.owner in owners:
+                entry.path.unlink(missing_ok=True)
+                removed.append(entry)
+    return removed
+
+
+def readmit(folder: Path, conversations: Iterable[str]) -> None:
+    """Lets engines keep snapshots of these conversations: they are back. Raises the same."""
+    owners = {owner_of(conversation) for conversation in conversations}
+    if owners & forgotten(folder).keys():
+        with writing(folder):
+            _change_forgotten(
+                folder, lambda known: {k: when for k, when in known.items() if k not in owners}
+            )
+
+
+def forgotten(folder: Path) -> dict[bytes, float]:
+    """The owners whose snapshots were removed, and when. Raises OSError."""
+    try:
+        with open_own(folder / _FORGOTTEN) as file:
+            data = file.read()
+    except FileNotFoundError:
+        return {}
+    except Damaged:
+        remove(folder / _FORGOTTEN)
+        return {}
+    return dict(_LINE.iter_unpack(data[: len(data) // _LINE.size * _LINE.size]))
+
+
+def _change_forgotten(
+    folder: Path, change: Callable[[dict[bytes, float]], dict[bytes, float]]
+) -> None:
+    """Writes the list anew, without what is long past; the caller holds the lock."""
+    now = time.time()
+    lines = [
+        _LINE.pack(owner, when)
+        for owner, when in change(forgotten(folder)).items()
+        if abs(now - when) < _FORGOTTEN_FOR
+    ]
+    descriptor, temporary = tempfile.mkstemp(dir=folder, suffix=".writing")
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.writelines(lines)
+        # Not synced: when the machine stops, the engines it is for are gone.
+        Path(temporary).replace(folder / _FORGOTTEN)
+    except BaseException:
+        remove(Path(temporary))
+        raise
 
 
 @contextlib.contextmanager

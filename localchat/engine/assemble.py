@@ -64,9 +64,9 @@ def assemble(
         drafter=_drafter(options, context, vocabulary, governor) if can_cut else None,
     )
 
-    def keep_state(tokens: list[int], state: State, is_conversation: bool) -> None:
+    def keep_state(tokens: list[int], state: State, conversation: str | None) -> None:
         if writer is not None:
-            writer.submit(tokens, state, replaces=is_conversation)
+            writer.submit(tokens, state, conversation=conversation)
 
     runner = ModelRunner(
         context,

@@ -45,7 +45,9 @@ class Runner(Protocol):
 class Snapshots(Protocol):
     """Keeps states on disk; `localchat.engine.snapshot_writer.BackgroundWriter`."""
 
-    def submit(self, tokens: list[int], state: State, *, replaces: bool = False) -> None: ...
+    def submit(
+        self, tokens: list[int], state: State, *, conversation: str | None = None
+    ) -> None: ...
     def drain(self, timeout_seconds: float) -> bool: ...
 
 
@@ -198,8 +200,8 @@ class Engine:
         if slot is None:
             return False
         slot.is_saved = True
-        is_conversation = slot.conversation is not None
-        self._snapshots.submit(slot.tokens, self._runner.save(slot.index), replaces=is_conversation)
+        state = self._runner.save(slot.index)
+        self._snapshots.submit(slot.tokens, state, conversation=slot.conversation)
         return True
 
     def interrupt(self) -> None:

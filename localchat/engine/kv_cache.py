@@ -193,4 +193,4 @@ class KVCache:
     def _save(self, slot: Slot, batch: ScheduledBatch) -> None:
         """Keeps what the slot held, if that is worth it."""
         if slot.is_worth_saving and len(slot.tokens) >= WORTH_SAVING:
-            batch.edits.append(Save(slot.index, slot.tokens, slot.conversation is not None))
+            batch.edits.append(Save(slot.index, slot.tokens, slot.conversation))

@@ -33,7 +33,7 @@ class ModelRunner:
     """One context, one reusable batch, one sampler per running sequence.
 
     `keep_state` gets the states of slots that are about to be emptied: their tokens, the state,
-    whether it is a conversation's.
+    the conversation it is of, if any.
     """
 
     def __init__(
@@ -43,7 +43,7 @@ class ModelRunner:
         governor: Governor,
         *,
         token_budget: int,
-        keep_state: Callable[[list[int], State, bool], None] = lambda *_: None,
+        keep_state: Callable[[list[int], State, str | None], None] = lambda *_: None,
     ) -> None:
         self._context = context
         self._vocabulary = vocabulary
@@ -178,6 +178,8 @@ class ModelRunner:
         sampler = self._samplers.get(sequence)
         if sampler is None:
             sampler = Sampler(sequence.request.params, self._vocabulary, sequence.seed)
+            prompt = sequence.tokens[: sequence.num_prompt_tokens]
+            sampler.remember(prompt[len(prompt) - sequence.num_said_tokens :])
             self._samplers[sequence] = sampler
         return sampler
 
@@ -199,8 +201,8 @@ class ModelRunner:
                     raise AssertionError("the slot table asked for a cut this memory can't make")
             case Copy(source, target, count):
                 memory.copy(source, target, count)
-            case Save(slot, tokens, is_conversation):
-                self._keep_state(tokens, self.save(slot), is_conversation)
+            case Save(slot, tokens, conversation):
+                self._keep_state(tokens, self.save(slot), conversation)
             case Restore(slot, tokens, saved):
                 if not state.restore(self._context, slot, saved):
                     self._compute(slot, tokens)

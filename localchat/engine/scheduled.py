@@ -70,8 +70,8 @@ class Save:
 
     slot: int
     tokens: list[int]
-    is_conversation: bool
-    """Whether it takes the place of what the same conversation left when it was shorter."""
+    conversation: str | None
+    """Whose it is: it takes the place of what that left when it was shorter."""
 
 
 Edit = Cut | Copy | Restore | Save

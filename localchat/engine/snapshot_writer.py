@@ -14,7 +14,7 @@ from localchat.engine.snapshots import Buffer, SnapshotStore
 class _Job:
     tokens: list[int]
     state: Buffer
-    replaces: bool
+    conversation: str | None
 
 
 class BackgroundWriter:
@@ -30,13 +30,13 @@ class BackgroundWriter:
         self._changed = threading.Condition()
         self._thread: threading.Thread | None = None
 
-    def submit(self, tokens: list[int], state: Buffer, *, replaces: bool = False) -> None:
+    def submit(self, tokens: list[int], state: Buffer, *, conversation: str | None = None) -> None:
         """Has `store.write` called soon. Never waits; where memory runs out the oldest is dropped.
 
         The state must not be changed afterwards.
         """
         with self._changed:
-            self._waiting.append(_Job(tokens, state, replaces))
+            self._waiting.append(_Job(tokens, state, conversation))
             while len(self._waiting) > 1 and self._held() > self._memory:
                 self._waiting.popleft()
             if self._thread is None:
@@ -69,5 +69,5 @@ class BackgroundWriter:
                     self._changed.wait()
                 self._in_hand = self._waiting.popleft()
             job = self._in_hand
-            self._store.write(job.tokens, job.state, replaces=job.replaces)
+            self._store.write(job.tokens, job.state, conversation=job.conversation)
             del job

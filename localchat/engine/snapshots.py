@@ -20,10 +20,12 @@ from localchat.snapshot_files import (
     Damaged,
     Head,
     entries,
+    forgotten,
     is_unfinished,
     load_head,
     name_prefix,
     open_own,
+    owner_of,
     pack,
     read_head,
     remove,
@@ -120,16 +122,18 @@ class SnapshotStore:
         self._unreadable.add(snapshot.name)
         return None
 
-    def write(self, tokens: list[int], state: Buffer, *, replaces: bool = False) -> None:
+    def write(self, tokens: list[int], state: Buffer, *, conversation: str | None = None) -> None:
         """Keeps a state. Those used longest ago make room; what can't be kept is logged.
 
-        `replaces`: it is a conversation's, and those the conversation left when it was shorter are
-        removed. Snapshots written without `replaces` stay.
+        Of a `conversation`, the snapshots that were left when it was shorter are removed; if it
+        was deleted, nothing is written. Snapshots of none stay.
         """
         if not self._budget or not tokens:
             return
         digest = hashlib.sha256(state).digest()
-        head = Head(self._key, self._model, pack(tokens), replaces, len(state), digest)
+        head = Head(
+            self._key, self._model, pack(tokens), owner_of(conversation), len(state), digest
+        )
         try:
             with writing(self._folder):
                 self._write(head, state)
@@ -139,6 +143,8 @@ class SnapshotStore:
             self._log(f"a snapshot of {len(tokens)} tokens can't be kept: {error}")
 
     def _write(self, head: Head, state: Buffer) -> None:
+        if head.is_conversation and head.owner in forgotten(self._folder):
+            return
         present = load_head(self._folder / head.name)
         outdated = self._outdated(head) if head.is_conversation else set()
         if present and present.is_conversation <= head.is_conversation:

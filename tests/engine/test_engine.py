@@ -64,11 +64,11 @@ class Folder:
     """Takes snapshots as a `BackgroundWriter` does."""
 
     def __init__(self) -> None:
-        self.states: list[tuple[list[int], bool]] = []
+        self.states: list[tuple[list[int], str | None]] = []
         self.drained: list[float] = []
 
-    def submit(self, tokens: list[int], state: State, *, replaces: bool = False) -> None:
-        self.states.append((tokens, replaces))
+    def submit(self, tokens: list[int], state: State, *, conversation: str | None = None) -> None:
+        self.states.append((tokens, conversation))
 
     def drain(self, timeout_seconds: float) -> bool:
         self.drained.append(timeout_seconds)
@@ -792,7 +792,7 @@ def test_a_conversation_is_handed_to_the_snapshots_when_there_is_nothing_else_to
     bench.run()
     assert bench.engine.tidy()
     assert not bench.engine.tidy()
-    assert bench.folder.states == [([*b"p" * 300, *b"reply"], True)]
+    assert bench.folder.states == [([*b"p" * 300, *b"reply"], "chat")]
 
 
 def test_what_is_no_conversation_is_not_saved() -> None:
@@ -810,7 +810,7 @@ def test_closing_saves_conversations_in_the_middle_of_a_reply() -> None:
         bench.step()
     said = len(bench.events)
     bench.engine.close(2.5)
-    assert bench.folder.states == [([*b"p" * 300, *b"re"], True)]
+    assert bench.folder.states == [([*b"p" * 300, *b"re"], "chat")]
     assert bench.folder.drained == [2.5]
     assert bench.engine.num_requests == 0
     assert not bench.engine.has_work

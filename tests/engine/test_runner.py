@@ -37,7 +37,7 @@ PROMPT = [21, 22, 23, 24, 25, 26, 27, 28]
 class Rig:
     context: Context
     runner: ModelRunner
-    kept: list[tuple[list[int], State, bool]]
+    kept: list[tuple[list[int], State, str | None]]
 
     def run(
         self, *chunks: Chunk, edits: tuple[Cut | Copy | Restore | Save, ...] = ()
@@ -53,7 +53,7 @@ def rig_of(path: Path) -> Rig:
     library.start(lambda line: None)
     model = Model(str(path))
     context = Context(model, n_ctx=256, n_batch=16, n_sequences=3, n_threads=1)
-    kept: list[tuple[list[int], State, bool]] = []
+    kept: list[tuple[list[int], State, str | None]] = []
     runner = ModelRunner(
         context,
         model.vocabulary,
@@ -150,9 +150,9 @@ def test_a_state_is_saved_with_its_tokens_and_restored(rig: Rig) -> None:
     expected = plain(rig, 1)
     seq, other = greedy(), greedy([40])
     rig.run(Chunk(seq, 0, 0, 7, is_last=False))
-    rig.run(whole(other, slot=1), edits=(Save(0, PROMPT[:7], is_conversation=True), Cut(0, 0)))
-    ((tokens, state, is_conversation),) = rig.kept
-    assert (tokens, is_conversation) == (PROMPT[:7], True)
+    rig.run(whole(other, slot=1), edits=(Save(0, PROMPT[:7], conversation="chat"), Cut(0, 0)))
+    ((tokens, state, conversation),) = rig.kept
+    assert (tokens, conversation) == (PROMPT[:7], "chat")
     assert rig.length(0) == 0
     again = Chunk(greedy(), 0, 7, 1, is_last=True)
     (output,) = rig.run(again, edits=(Restore(0, tokens, state),))

@@ -525,7 +525,7 @@ def test_a_conversation_is_saved_before_its_slot_is_emptied(conversation: str | 
     leave(scheduler, runner, told)
     scheduler.add(sequence([2]))
     saves = [edit for edit in step(scheduler, runner).edits if isinstance(edit, Save)]
-    expected = [Save(0, [1] * 300, is_conversation=True)] if conversation else []
+    expected = [Save(0, [1] * 300, conversation="chat")] if conversation else []
     assert saves == expected
 
 
@@ -554,7 +554,7 @@ def test_a_much_used_prefix_is_saved_and_replaces_no_conversation() -> None:
     step(scheduler, runner)
     while runner.memory.num_used < 3800:
         step(scheduler, runner)
-    assert runner.kept_states == [Save(0, [1] * 300 + [2] * 400, is_conversation=False)]
+    assert runner.kept_states == [Save(0, [1] * 300 + [2] * 400, conversation=None)]
 
 
 def test_a_saved_state_is_restored_where_it_holds_much_more_of_the_prompt() -> None:

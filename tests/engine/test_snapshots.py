@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import hashlib
 import os
 import resource
 import signal
+import struct
 import subprocess
 import sys
 import threading
@@ -19,13 +21,13 @@ from localchat import snapshot_files
 from localchat.engine import snapshots
 from localchat.engine.snapshot_writer import BackgroundWriter
 from localchat.engine.snapshots import Buffer, Snapshot, SnapshotStore
-from localchat.snapshot_files import Head, entries, pack, unpack
+from localchat.snapshot_files import NOBODY, Head, entries, pack, unpack
 
 KEY = "ab" * 32
 OTHER_KEY = "cd" * 32
 TOKENS = [*range(100)]
 STATE = bytes(range(256)) * 40
-HEAD = Head(bytes.fromhex(KEY), "tiny", pack(TOKENS), False, len(STATE), bytes(32))
+HEAD = Head(bytes.fromhex(KEY), "tiny", pack(TOKENS), NOBODY, len(STATE), bytes(32))
 MUCH = 10**9
 
 # Writes until it is killed; a line for every snapshot that is there.
@@ -124,7 +126,7 @@ class TestFinding:
         store = SnapshotStore(Path("nowhere"), KEY, MUCH)
         index = {}
         for tokens in held:
-            head = Head(bytes(32), "", pack(tokens), False, 1, bytes(32))
+            head = Head(bytes(32), "", pack(tokens), NOBODY, 1, bytes(32))
             index[head.name] = Snapshot(head, head.name)
         store._refresh = lambda: index  # type: ignore[method-assign]
 
@@ -324,31 +326,31 @@ class TestRoom:
         self, store: SnapshotStore
     ) -> None:
         store.write([1], b"shared prefix")
-        store.write([1, 2], b"first turn", replaces=True)
-        store.write([1, 2, 7], b"another conversation", replaces=True)
-        store.write([1, 2, 3], b"second turn", replaces=True)
+        store.write([1, 2], b"first turn", conversation="a")
+        store.write([1, 2, 7], b"another conversation", conversation="b")
+        store.write([1, 2, 3], b"second turn", conversation="a")
         assert {tuple(s.tokens) for s in store._refresh().values()} == {(1,), (1, 2, 7), (1, 2, 3)}
 
     def test_a_shared_prefix_stays_one_when_a_conversation_ends_there(
         self, store: SnapshotStore
     ) -> None:
-        store.write([1, 2], b"state", replaces=True)
+        store.write([1, 2], b"state", conversation="a")
         store.write([1, 2], b"state")
-        store.write([1, 2], b"state", replaces=True)
-        store.write([1, 2, 3], b"longer", replaces=True)
+        store.write([1, 2], b"state", conversation="a")
+        store.write([1, 2, 3], b"longer", conversation="a")
         assert find(store, [1, 2]).tokens == [1, 2]
 
     def test_the_predecessor_stays_until_its_successor_is_there(
         self, store: SnapshotStore, new_store: Store, folder: Path
     ) -> None:
-        store.write([1], STATE, replaces=True)
+        store.write([1], STATE, conversation="a")
         store.write([8], STATE)
         with limited_files(5000):
-            store.write([1, 2], STATE, replaces=True)
+            store.write([1, 2], STATE, conversation="a")
         assert store.read(find(store, [1])) == STATE
         # Where the budget has no room for both it goes before anything else.
         age(files(folder)[0], 100)
-        new_store(budget=2 * len(STATE) + 1000).write([1, 2], STATE, replaces=True)
+        new_store(budget=2 * len(STATE) + 1000).write([1, 2], STATE, conversation="a")
         assert {tuple(s.tokens) for s in store._refresh().values()} == {(8,), (1, 2)}
 
     def test_what_is_there_is_not_written_again(self, store: SnapshotStore, folder: Path) -> None:
@@ -437,6 +439,111 @@ class TestRoom:
         assert snapshot_files.default_budget(folder) == 5 * 10**7
 
 
+class TestForgetting:
+    def test_what_a_conversation_left_goes_and_does_not_come_back(
+        self, store: SnapshotStore, new_store: Store, folder: Path, log: list[str]
+    ) -> None:
+        other = new_store(OTHER_KEY)
+        for writer in (store, other):  # of two models
+            writer.write([1, 2], STATE, conversation="a")
+        store.write([8, 9], STATE, conversation="b")
+        store.write([1], STATE)
+        (folder / "left.writing").write_bytes(STATE)
+        assert {entry.path.stem[:2] for entry in snapshot_files.forget(folder, ["a"])} == {
+            "ab",
+            "cd",
+        }
+        for writer in (store, other, new_store()):
+            writer.write([1, 2], STATE, conversation="a")  # an engine that still held it
+            writer.write([1, 2, 3], STATE, conversation="a")
+        assert {tuple(unpack(head.packed)) for head in self.heads(folder)} == {(1,), (8, 9)}
+        assert not (folder / "left.writing").exists()
+        assert log == []
+
+    def test_it_is_kept_again_when_the_conversation_is_back(
+        self, store: SnapshotStore, folder: Path
+    ) -> None:
+        snapshot_files.forget(folder, ["a", "b"])
+        snapshot_files.readmit(folder, ["a"])
+        store.write([1], STATE, conversation="a")
+        store.write([2], STATE, conversation="b")
+        assert find(store, [1]).head.owner == snapshot_files.owner_of("a")
+        assert store.find([2], whole=True) is None
+
+    def test_the_list_does_not_grow_for_ever(
+        self, folder: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        snapshot_files.forget(folder, ["old"])
+        monkeypatch.setattr(snapshot_files, "_FORGOTTEN_FOR", 0)
+        snapshot_files.forget(folder, ["older"])
+        assert snapshot_files.forgotten(folder) == {}
+
+    def test_nothing_is_made_for_nothing(self, folder: Path) -> None:
+        assert snapshot_files.forget(folder, []) == []
+        snapshot_files.readmit(folder, ["a"])
+        assert not folder.exists()
+
+    @pytest.mark.parametrize("planted", ["link", "fifo"])
+    def test_a_planted_list_is_replaced(self, folder: Path, tmp_path: Path, planted: str) -> None:
+        folder.mkdir(parents=True)
+        outside = tmp_path / "outside"
+        outside.write_bytes(b"kept")
+        if planted == "link":
+            (folder / "forgotten").symlink_to(outside)
+        else:
+            os.mkfifo(folder / "forgotten")
+        snapshot_files.forget(folder, ["a"])
+        assert outside.read_bytes() == b"kept"
+        assert [*snapshot_files.forgotten(folder)] == [snapshot_files.owner_of("a")]
+
+    def test_a_list_that_was_cut_is_read_as_far_as_it_goes(
+        self, store: SnapshotStore, folder: Path
+    ) -> None:
+        snapshot_files.forget(folder, ["a", "b"])
+        path = folder / "forgotten"
+        path.write_bytes(path.read_bytes()[:30])
+        assert len(snapshot_files.forgotten(folder)) == 1
+        store.write([1], STATE, conversation="c")
+        assert find(store, [1])
+
+    def test_a_snapshot_says_nothing_of_the_history(
+        self, store: SnapshotStore, folder: Path
+    ) -> None:
+        store.write([1], STATE, conversation="0123456789abcdef")
+        snapshot_files.forget(folder, ["fedcba9876543210"])
+        for path in folder.iterdir():
+            assert b"0123456789abcdef" not in path.read_bytes()
+            assert b"fedcba9876543210" not in path.read_bytes()
+
+    def test_a_file_of_the_first_version_is_removed(
+        self, store: SnapshotStore, folder: Path
+    ) -> None:
+        store.write(TOKENS, STATE)
+        (path,) = files(folder)
+        head = (
+            struct.pack(
+                "<8sHHIIQ32s32s",
+                b"LCSNAP\r\n",
+                1,
+                1,
+                4,
+                100,
+                len(STATE),
+                bytes.fromhex(KEY),
+                hashlib.sha256(STATE).digest(),
+            )
+            + b"tiny"
+            + pack(TOKENS)
+        )
+        path.write_bytes(head + hashlib.sha256(head).digest() + STATE)
+        assert snapshot_files.load_head(path) is None
+        assert not path.exists()
+
+    def heads(self, folder: Path) -> list[Head]:
+        found = [snapshot_files.load_head(path) for path in files(folder)]
+        return [head for head in found if head]
+
+
 class TestProcesses:
     def start(self, folder: Path, budget: int, start: int, count: int) -> subprocess.Popen[str]:
         arguments = [sys.executable, "-P", "-c", WRITE, folder, str(budget), str(start), str(count)]
@@ -483,7 +590,7 @@ class _SlowStore(SnapshotStore):
         self.go_on = threading.Semaphore(0)
         self.written: list[list[int]] = []
 
-    def write(self, tokens: list[int], state: Buffer, *, replaces: bool = False) -> None:
+    def write(self, tokens: list[int], state: Buffer, *, conversation: str | None = None) -> None:
         self.started.release()
         self.go_on.acquire()
         self.written.append(tokens)
@@ -493,8 +600,8 @@ class TestBackgroundWriter:
     def test_it_writes_in_order_and_is_drained(self, store: SnapshotStore) -> None:
         writer = BackgroundWriter(store)
         assert writer.drain(0)
-        writer.submit([1], b"first", replaces=True)
-        writer.submit([1, 2], b"second", replaces=True)
+        writer.submit([1], b"first", conversation="a")
+        writer.submit([1, 2], b"second", conversation="a")
         assert writer.drain(10)
         assert store.find([1], whole=True) is None
         assert store.read(find(store, [1, 2])) == b"second"
