@@ -148,7 +148,7 @@ def test_kills_at_each_step_of_the_end(hub: Hub, fetching: Fetching) -> None:
         check_what_is_left(fetching)
         fetching.run()
         fetching.check()
-        assert not hub.bodies, "all of it was there, and used"
+        assert not hub.requests, "all of it was there, and used"
         fetching.final.unlink()
     assert code == 0
     assert steps > 6
