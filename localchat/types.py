@@ -66,6 +66,15 @@ class SamplingParams:
 
 
 @dataclass(frozen=True, slots=True)
+class PartialReply:
+    """The beginning of a reply that is to go on."""
+
+    content: str
+    reasoning: str = ""
+    """What the model thought before it; where there is no content yet, it still thinks."""
+
+
+@dataclass(frozen=True, slots=True)
 class GenerationRequest:
     """One completion of a conversation, or of a raw prompt without a chat template.
 
@@ -75,6 +84,9 @@ class GenerationRequest:
     id: str
     messages: tuple[Message, ...] = ()
     prompt: str | None = None
+    partial_reply: PartialReply | None = None
+    """What there is of the reply already; the completion goes on where it ends, and is only what
+    is new. Not together with a schema or a grammar."""
     params: SamplingParams = field(default_factory=SamplingParams)
     reuse_cache: bool = True
     """Whether what earlier requests left in the KV cache may serve as this one's prefix, and what
@@ -87,6 +99,8 @@ class GenerationRequest:
     """Someone waits for an interactive request; a batch gives way to it."""
     conversation: str | None = None
     """Whose turn this is; a conversation's KV cache is kept on disk for when it goes on."""
+    private: bool = False
+    """Leave nothing on disk, not even as a beginning that other prompts share."""
     overflow: OverflowPolicy = "refuse"
     """What to do with a conversation longer than the context: fail, leave out the oldest turns, or
     put a summary in their place. Either is announced by `Trimmed`."""

@@ -50,7 +50,9 @@ class Completion:
         self._budget_end = budget_end
         self._num_reasoning = 0
         self._grammar = grammar
-        self._text = CompletionText(request.params.stop, prompt.markers, inside=prompt.inside)
+        self._text = CompletionText(
+            request.params.stop, prompt.markers, inside=prompt.inside, begun=prompt.num_said > 0
+        )
         self._most = context - sequence.num_prompt_tokens
         if request.params.max_tokens is not None:
             self._most = min(self._most, request.params.max_tokens)

@@ -12,14 +12,19 @@ class CompletionText:
     """What a completion says: its thinking and its answer apart, the answer up to a stop string.
 
     `markers` are None for a model that does not think; `inside`: the prompt ends inside a thinking
-    span. Stop strings are looked for in the answer alone.
+    span; `begun`: with a part of the reply. Stop strings are looked for in the answer alone.
     """
 
     def __init__(
-        self, stop: tuple[str, ...] = (), markers: Markers | None = None, *, inside: bool = False
+        self,
+        stop: tuple[str, ...] = (),
+        markers: Markers | None = None,
+        *,
+        inside: bool = False,
+        begun: bool = False,
     ) -> None:
         self._decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
-        self._parser = ReasoningParser(markers, inside=inside)
+        self._parser = ReasoningParser(markers, inside=inside, begun=begun)
         self._stop = StopStrings(stop)
 
     @property

@@ -86,6 +86,7 @@ class Intake:
                 now,
                 choice,
                 checkpoints=checkpoints,
+                num_said_tokens=prompt.num_said,
             )
             for choice in range(params.n)
         ]
@@ -114,13 +115,14 @@ class Intake:
     def summary_request(self, long: TooLong, request_id: str) -> tuple[GenerationRequest, TooLong]:
         """The next part of a summary to ask for, and what is left after it."""
         room = overflow.summary_room(self._context)
-        count = self._count(replace(long.request, reasoning="off"))
+        count = self._count(replace(long.request, reasoning="off", partial_reply=None))
         step = overflow.summary_step(long.rest, long.summary, count, self._context - room)
         asked = GenerationRequest(
             request_id,
             step.request,
             params=SamplingParams(temperature=0.0, repeat_penalty=1.1, max_tokens=room),
             priority=long.request.priority,
+            private=long.request.private,
             reasoning="off",
         )
         return asked, replace(long, rest=step.rest)
@@ -156,6 +158,10 @@ class Intake:
             raise UsageError(f"At most {_MOST_LOGPROBS} log-probabilities come with a token.")
         if len(request.continuations) > _MOST_CONTINUATIONS:
             raise UsageError(f"At most {_MOST_CONTINUATIONS:,} texts can be scored at once.")
+        if request.partial_reply and (params.grammar or params.json_schema):
+            raise UsageError(
+                "A reply that follows a grammar can't be continued.", "Ask for a new one."
+            )
 
     def _check_length(self, prompt: Prompt) -> None:
         if not prompt.tokens:
@@ -200,7 +206,8 @@ class Intake:
         """Where later prompts may branch off: before the last message, and before the reply."""
         if not self._has_checkpoints or not request.reuse_cache:
             return ()
-        points = {len(prompt.tokens) - 1}
+        points = {len(prompt.tokens) - 1, len(prompt.tokens) - prompt.num_said - 1}
+        request = replace(request, partial_reply=None)
         for messages in (request.messages[:1], request.messages[:-1]):
             if 0 < len(messages) < len(request.messages):
                 shorter = self.prompts.build(replace(request, messages=messages)).tokens

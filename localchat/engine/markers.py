@@ -177,6 +177,23 @@ def closing(markers: Markers, rendered: str, *, switched_off: bool) -> str:
     return markers.skipped or f"{markers.start}\n\n{markers.end}\n\n"
 
 
+def resumed(markers: Markers, rendered: str, reasoning: str, *, answers: bool) -> tuple[str, str]:
+    """What to put before and after `reasoning` at the end of a rendered prompt, so that the model
+    goes on with that thought, or, if it `answers` already, with its answer.
+
+    A model that answered without thinking goes on without: no span is made up.
+    """
+    before = after = ""
+    is_inside = begins_inside(markers, rendered)
+    if reasoning and not is_inside:
+        before = markers.start + ("" if markers.forced else "\n")
+    if answers and (reasoning or is_inside):
+        after = markers.forced or budget_end(markers) + markers.answer_start
+    elif answers and not rendered.rstrip().endswith(markers.skipped):
+        after = markers.skipped
+    return before, after
+
+
 def budget_end(markers: Markers) -> str:
     """The text that ends a span whose token budget is used up."""
     return markers.forced or f"\n{markers.end}\n\n"

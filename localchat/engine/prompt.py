@@ -22,11 +22,12 @@ from localchat.engine.markers import (
     budget_end,
     closing,
     find_markers,
+    resumed,
     template_variables,
     turns_off,
 )
 from localchat.errors import TemplateFailed
-from localchat.types import GenerationRequest, Message, ReasoningMode
+from localchat.types import GenerationRequest, Message, PartialReply, ReasoningMode
 
 if TYPE_CHECKING:  # jinja2 takes 35 ms to import, and the engine listens before that
     from localchat.engine.chat_template import ChatTemplate
@@ -48,6 +49,7 @@ class Tokenizer(Protocol):
     @property
     def control_tokens(self) -> dict[str, int]: ...
     def tokenize(self, text: str, *, add_special: bool, parse_special: bool) -> list[int]: ...
+    def piece(self, token: int) -> bytes: ...
     def strips_space_after(self, token: int) -> bool: ...
     def strips_space_before(self, token: int) -> bool: ...
 
@@ -60,6 +62,8 @@ class Prompt:
     """How the model marks its thinking; None if it does not think, or the prompt is raw."""
     inside: bool = False
     """Whether the completion begins inside a thinking span."""
+    num_said: int = 0
+    """Tokens at the end that begin the reply."""
 
 
 class PromptBuilder:
@@ -96,9 +100,61 @@ class PromptBuilder:
     def build(self, request: GenerationRequest) -> Prompt:
         """The prompt of a request: rendered by the template, or plain text where there is none.
 
-        Thinking is turned on or off as `template_variables` and `closing` say.
+        Thinking is turned on or off as `template_variables` and `closing` say. A reply that goes
+        on is tokenized apart from what is before it, as it was when it was generated.
         Raises TemplateFailed.
         """
+        prompt = self._build(request)
+        reply = request.partial_reply
+        if reply is None or not (reply.content or reply.reasoning):
+            return prompt
+        return self._with_reply(prompt, reply, thinks=request.reasoning != "off")
+
+    def _with_reply(self, prompt: Prompt, reply: PartialReply, *, thinks: bool) -> Prompt:
+        reasoning = reply.reasoning if prompt.markers and thinks else ""
+        before = after = ""
+        if prompt.markers:
+            answers = bool(reply.content)
+            before, after = resumed(prompt.markers, prompt.text, reasoning, answers=answers)
+        said = [
+            *self._tokenizer.tokenize(before, add_special=False, parse_special=True),
+            *self._plain(reasoning),
+            *self._tokenizer.tokenize(after, add_special=False, parse_special=True),
+            *self._plain(reply.content),
+        ]
+        return replace(
+            prompt,
+            text=f"{prompt.text}{before}{reasoning}{after}{reply.content}",
+            tokens=prompt.tokens + said,
+            inside=bool(reasoning) and not reply.content,
+            num_said=len(said),
+        )
+
+    def _plain(self, text: str) -> list[int]:
+        """Tokens of text that goes on, without a control token, a marker, or a space in front."""
+        cuts = [0, *((m.start() + m.end()) // 2 for m in self._marker.finditer(text)), len(text)]
+        parts = [text[start:end] for start, end in itertools.pairwise(cuts)]
+        return [token for part in parts for token in self._tail(part)]
+
+    def _tail(self, text: str) -> list[int]:
+        """Tokens of `text` behind other text: before a first one some tokenizers put a space."""
+        tokenize = functools.partial(
+            self._tokenizer.tokenize, add_special=False, parse_special=False
+        )
+        if not text or not self._adds_space:
+            return tokenize(text)
+        if text.startswith(" "):
+            return tokenize(text[1:])
+        line = tokenize("\n")
+        tokens = tokenize(f"\n{text}")
+        return tokens[len(line) :] if tokens[: len(line)] == line else tokenize(text)
+
+    @functools.cached_property
+    def _adds_space(self) -> bool:
+        tokens = self._tokenizer.tokenize("a", add_special=False, parse_special=False)
+        return b"".join(map(self._tokenizer.piece, tokens)).startswith(b" ")
+
+    def _build(self, request: GenerationRequest) -> Prompt:
         if request.prompt is not None:
             tokens = self._tokenizer.tokenize(request.prompt, add_special=True, parse_special=False)
             return Prompt(request.prompt, tokens)

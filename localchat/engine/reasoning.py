@@ -22,18 +22,24 @@ class ReasoningParser:
     The markers and the newlines around them are left out; any split of a completion into pieces
     gives the same two texts. Spans that follow each other are joined by an empty line. Without
     `markers` all is answer. `inside`: the completion begins in a span that the prompt has opened.
+    `begun`: it goes on with a thought (`inside`) or an answer that the prompt has begun.
     """
 
-    def __init__(self, markers: Markers | None, *, inside: bool = False) -> None:
+    def __init__(
+        self, markers: Markers | None, *, inside: bool = False, begun: bool = False
+    ) -> None:
         self._markers = markers or Markers("", "")
         self._place: _Place = "answer"
-        if markers is not None:
+        if markers is not None and begun:
+            self._place = "reasoning" if inside else "answer"
+        elif markers is not None:
             self._place = "opened" if inside else "front"
         self._held = ""
         self._pieces: list[tuple[Kind, str]] = []
         self._after_marker = False
         self._gap = ""  # goes in front of the next thought
-        self._answer_end = ""  # while the answer may end with it
+        # While the answer may end with it.
+        self._answer_end = self._markers.answer_end if begun and not inside else ""
 
     @property
     def is_reasoning(self) -> bool:

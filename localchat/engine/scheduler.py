@@ -130,6 +130,7 @@ class Scheduler:
             held,
             wanted=request.reuse_cache and self._may_be_continued(sequence),
             conversation=request.conversation,
+            private=request.private,
         )
         sequence.slot = None
 

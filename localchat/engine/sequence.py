@@ -28,6 +28,8 @@ class Sequence:
     checkpoints: tuple[int, ...] = ()
     """Lengths, ascending, at which the state is to be saved: where memory can't be cut, these are
     the points to which later prompts can go back."""
+    num_said_tokens: int = 0
+    """Tokens at the end of the prompt that begin the reply: penalties count them."""
     num_prompt_tokens: int = field(init=False)
     num_cached_tokens: int = 0
     """Prompt tokens found in the KV cache when the sequence first ran."""

@@ -27,6 +27,8 @@ class Slot:
     """Whether later prompts may continue what an idle slot holds."""
     conversation: str | None = None
     """Whose turn the slot ran last."""
+    is_private: bool = False
+    """What it holds must not be written to disk."""
     floor: int = 0
     """To fewer tokens than these its memory can't be cut back, nor can fewer be copied."""
     is_saved: bool = False
@@ -37,7 +39,7 @@ class Slot:
     @property
     def is_worth_saving(self) -> bool:
         is_needed = self.conversation is not None or self.num_uses >= _MUCH_USED
-        return is_needed and self.is_wanted and not self.is_saved
+        return is_needed and self.is_wanted and not (self.is_saved or self.is_private)
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,10 +117,12 @@ class SlotTable:
         *,
         wanted: bool = True,
         conversation: str | None = None,
+        private: bool = False,
     ) -> None:
         """The slot is idle again; its memory holds `tokens`, which later prompts may continue.
 
-        If they are not `wanted`, nothing continues them and they are the first to go.
+        If they are not `wanted`, nothing continues them and they are the first to go. `private`
+        ones never get a snapshot.
         """
         slot = self._slots[index]
         assert slot.in_use, "only a slot in use can be given back"
@@ -126,6 +130,7 @@ class SlotTable:
         slot.in_use, slot.tokens, slot.last_used = False, tokens, self._clock
         slot.is_wanted = wanted or not tokens
         slot.conversation = conversation
+        slot.is_private = private
         self._num_idle_cells = None
 
     def copied_from(self, index: int) -> None:

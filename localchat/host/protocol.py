@@ -33,6 +33,7 @@ from localchat.types import (
     Choice,
     GenerationRequest,
     Message,
+    PartialReply,
     SamplingParams,
     Score,
     Timings,
@@ -89,10 +90,12 @@ def parse_request(fields: Any) -> GenerationRequest:
             "stop": tuple(params["stop"]),
             "logit_bias": tuple((token, float(bias)) for token, bias in params["logit_bias"]),
         }
+        partial = fields.get("partial_reply")
         return GenerationRequest(
             **fields
             | {
                 "messages": tuple(Message(**message) for message in fields["messages"]),
+                "partial_reply": None if partial is None else PartialReply(**partial),
                 "params": SamplingParams(**params),
                 "continuations": tuple(fields["continuations"]),
             }

@@ -44,6 +44,11 @@ class Sampler:
         """From the next token on, the text must match `grammar`."""
         self._matcher = Matcher(grammar, self._vocabulary)
 
+    def remember(self, tokens: list[int]) -> None:
+        """The text has begun with these tokens: penalties count the last of them."""
+        for token in tokens[-_PENALTY_WINDOW:]:
+            C.llama_sampler_accept(self._chain, token)
+
     def sample(self, context: Context, row: int) -> int:
         """Draws the token after the batch's row `row` and remembers it.
 
