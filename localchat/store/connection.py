@@ -32,6 +32,8 @@ _PRAGMAS = """
     PRAGMA wal_autocheckpoint = 256;
     PRAGMA journal_size_limit = 1048576;
 """
+PAGE_SIZE = 4096
+"""Bytes. The history is made of such pages."""
 SIDE_FILES = ("-wal", "-shm")
 """What SQLite's files beside the history are called: its name and this."""
 
@@ -67,7 +69,7 @@ def create(path: Path) -> apsw.Connection:
     # file.
     every(
         connection,
-        """PRAGMA auto_vacuum = INCREMENTAL; PRAGMA foreign_keys = ON; PRAGMA temp_store = MEMORY;
+        f"""PRAGMA page_size = {PAGE_SIZE}; PRAGMA auto_vacuum = INCREMENTAL; PRAGMA foreign_keys = ON; PRAGMA temp_store = MEMORY;
            PRAGMA journal_mode = MEMORY; PRAGMA synchronous = OFF""",
     )
     return connection

@@ -7,6 +7,7 @@ the file that is the history at that moment, and done again once if the file pro
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import time
 from collections.abc import Callable
@@ -18,13 +19,23 @@ import apsw
 from localchat.errors import HistoryFailed, HistoryReadOnly
 from localchat.paths import make_private
 from localchat.store import aside, migrations
-from localchat.store.connection import Damage, connect, create, publish, remove, translated
+from localchat.store.connection import (
+    PAGE_SIZE,
+    Damage,
+    connect,
+    create,
+    every,
+    publish,
+    remove,
+    translated,
+)
 from localchat.store.lock import Lock
 
 T = TypeVar("T")
 Work = Callable[[apsw.Connection], T]
 
 _STEPS = 500  # of SQLite's machine, between two looks at the clock: some 10 µs
+_MAGIC = b"SQLite format 3\0"
 _DAY = 86_400.0  # seconds
 
 
@@ -114,7 +125,7 @@ class Database:
     def check(self) -> None:
         """Checks the whole file, and recovers it if it is damaged. Raises LocalchatError."""
         with translated(self.path):
-            self._attempt(lambda: self._check_all(self._current()))
+            self._attempt(lambda: self._check(self._current(), math.inf))
             self._lock.set_checked(time.time())
 
     def close(self) -> None:
@@ -132,12 +143,13 @@ class Database:
             with self._lock.held():
                 migrations.migrate(connection)
                 self._version = migrations.version(connection)
-        self._check(connection, check_budget)
+        if check_budget:
+            self._check(connection, check_budget)
 
     def _is_ready(self) -> bool:
         """Whether there is a file, and no process was killed while it replaced it."""
         status = self._look()
-        return bool(status and status.st_size) and not aside.is_unfinished(self.path)
+        return bool(status and status.st_size >= PAGE_SIZE) and not aside.is_unfinished(self.path)
 
     def _look(self) -> os.stat_result | None:
         """Remembers which file is the history now."""
@@ -164,9 +176,9 @@ class Database:
                 remove(making)
                 raise
             self._lock.set_checked(time.time())
-        elif not self.path.exists() or not self.path.stat().st_size:
+        elif not self.path.exists() or self.path.stat().st_size < PAGE_SIZE:
             # SQLite would begin it anew, and throw its log away, or take it for the new one's.
-            raise apsw.NotADBError("it is gone, or empty")
+            raise apsw.NotADBError("it is gone, or has no page")
 
     def _connect(self) -> apsw.Connection:
         self._disconnect()
@@ -212,7 +224,7 @@ class Database:
             if self._identity != opened:  # another process was first
                 self._disconnect()
                 return
-            if self._connection is not None and self.is_read_only:
+            if _written_by_newer(self.path):
                 raise HistoryFailed(
                     f"The history is damaged: {damage}.",
                     "A newer localchat has written it, which can recover it.",
@@ -224,25 +236,26 @@ class Database:
             self._lock.set_checked(time.time())
 
     def _check(self, connection: apsw.Connection, budget: float) -> None:
-        """Checks what can be checked in so many seconds. Raises apsw.CorruptError."""
-        if not budget:
-            return
+        """Checks as much as so many seconds allow. Raises apsw.CorruptError."""
         deadline = time.perf_counter() + budget
         connection.set_progress_handler(lambda: time.perf_counter() > deadline, _STEPS)
+        # Table by table: all at once also compares the words of the search with each other, which
+        # takes seven times as long as all the rest.
+        query = "SELECT name FROM sqlite_schema WHERE type = 'table' AND rootpage > 0"
         with contextlib.suppress(apsw.InterruptError):
-            _expect_ok(connection.execute("PRAGMA quick_check(1)").get)
+            for (table,) in every(connection, query):
+                found = connection.execute(f"PRAGMA quick_check('{table}')").get
+                if found != "ok":
+                    raise apsw.CorruptError(found)
         connection.set_progress_handler(None)
 
-    def _check_all(self, connection: apsw.Connection) -> None:
-        # Table by table: all at once also compares the words of the search with each other, which
-        # takes three times as long as all the rest.
-        tables = connection.execute(
-            "SELECT name FROM sqlite_schema WHERE rootpage > 0 AND type = 'table'"
-        )
-        for (name,) in tables.fetchall():
-            _expect_ok(connection.execute(f"PRAGMA quick_check('{name}')").get)
 
-
-def _expect_ok(found: object) -> None:
-    if found != "ok":
-        raise apsw.CorruptError(str(found))
+def _written_by_newer(path: Path) -> bool:
+    """What the head of a file says, even if SQLite can't open it."""
+    if not path.exists():
+        return False
+    with path.open("rb") as file:
+        head = file.read(64)
+    version = int.from_bytes(head[60:], "big")
+    # A greater number is no schema's, but damage.
+    return head.startswith(_MAGIC) and len(migrations.MIGRATIONS) < version < 1000

@@ -26,6 +26,7 @@ class Lock:
         self._path = path
         flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
         self._descriptor = os.open(path, flags, 0o600)
+        self._is_open = True
         self._depth = 0
 
     @contextlib.contextmanager
@@ -67,4 +68,6 @@ class Lock:
         os.utime(self._descriptor, (when, when))
 
     def close(self) -> None:
-        os.close(self._descriptor)
+        if self._is_open:
+            self._is_open = False
+            os.close(self._descriptor)

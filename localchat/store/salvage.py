@@ -12,11 +12,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
+from localchat.store.connection import PAGE_SIZE
+
 Value = int | float | str | bytes | None
 Row = tuple[Value, ...]
 
-PAGE_SIZE = 4096
-"""Bytes. The store makes files with these pages only."""
 _TABLE_LEAF = 0x0D
 _FILE_HEADER = 100  # bytes, before what is on the first page
 _WAL_HEADER = 32

@@ -79,7 +79,7 @@ class Store:
         self.close()
 
     def close(self) -> None:
-        """Replies that were not finished are incomplete from now on."""
+        """Replies that were not finished are incomplete from now on. May be called again."""
         self._writers.close()
         self._database.close()
 

@@ -1,0 +1,1 @@
+"""How conversations are written for other programs, and how those of other programs are read."""

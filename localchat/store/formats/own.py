@@ -1,0 +1,232 @@
+"""Our own JSON: everything the store knows of a conversation, but the numbers it gives messages.
+
+Messages are named by their places in the list, which has parents before their children.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, Field, model_validator
+
+from localchat.store.records import (
+    Conversation,
+    Ending,
+    Generation,
+    NewConversation,
+    NewMessage,
+    Provenance,
+    StoredMessage,
+    Trim,
+)
+from localchat.types import FinishReason, Role, Timings, Usage
+
+FORMAT = "localchat"
+VERSION = 1
+
+_Whole = Annotated[int, Field(ge=0, lt=2**63)]
+_Number = Annotated[float, Field(allow_inf_nan=False)]
+Time = Annotated[float, Field(ge=0, lt=253_402_214_400, allow_inf_nan=False)]
+"""Seconds since the epoch, up to the end of the calendar."""
+
+
+def to_json(conversation: Conversation, tree: Sequence[StoredMessage]) -> dict[str, Any]:
+    """`tree`: all its messages, parents first."""
+    places = {message.id: place for place, message in enumerate(tree)}
+    return {
+        "format": FORMAT,
+        "version": VERSION,
+        "id": conversation.id,
+        "title": conversation.title,
+        "title_is_own": conversation.title_is_own,
+        "created": conversation.created,
+        "updated": conversation.updated,
+        "leaf": None if conversation.leaf is None else places.get(conversation.leaf),
+        "settings": plain(conversation.settings),
+        "source": conversation.source,
+        "messages": [message_to_json(message, places) for message in tree],
+    }
+
+
+def message_to_json(message: StoredMessage, names: Mapping[int, int]) -> dict[str, Any]:
+    """`names`: what messages are called in place of their ids."""
+    return {
+        "parent": None if message.parent is None else names.get(message.parent),
+        "role": message.role,
+        "content": message.content,
+        "reasoning": message.reasoning,
+        "created": message.created,
+        # By the time it is read, nobody writes it any more.
+        "state": "incomplete" if message.state == "generating" else message.state,
+        "generations": [_generation_to_json(one, names) for one in message.generations],
+    }
+
+
+def _generation_to_json(generation: Generation, names: Mapping[int, int]) -> dict[str, Any]:
+    provenance, usage, timings, trim = (
+        generation.provenance,
+        generation.usage,
+        generation.timings,
+        generation.trim,
+    )
+    return {
+        "model": provenance.model,
+        "model_sha256": provenance.model_sha256,
+        "template_sha256": provenance.template_sha256,
+        "engine_build": provenance.engine_build,
+        "params": plain(provenance.params),
+        "content_from": generation.content_from,
+        "reasoning_from": generation.reasoning_from,
+        "finish_reason": generation.finish_reason,
+        "seed": generation.seed,
+        "usage": usage
+        and {
+            "prompt_tokens": usage.prompt_tokens,
+            "cached_tokens": usage.cached_tokens,
+            "completion_tokens": usage.completion_tokens,
+        },
+        "timings": timings
+        and {"queue": timings.queue, "prefill": timings.prefill, "decode": timings.decode},
+        "trim": trim
+        and {
+            "dropped": [names[id_] for id_ in trim.dropped if id_ in names],
+            "summary": trim.summary,
+        },
+        "error": generation.error,
+    }
+
+
+def plain(value: Any) -> Any:
+    """`value` with numbers that JSON has none for as objects: a bias may be minus infinity."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return {"$float": str(value)}
+    if isinstance(value, Mapping):
+        return {key: plain(inner) for key, inner in value.items()}
+    return [plain(inner) for inner in value] if isinstance(value, list | tuple) else value
+
+
+def _unplain(value: Any) -> Any:
+    if isinstance(value, dict):
+        if value.keys() == {"$float"} and value["$float"] in ("inf", "-inf", "nan"):
+            return float(value["$float"])
+        return {key: _unplain(inner) for key, inner in value.items()}
+    return [_unplain(inner) for inner in value] if isinstance(value, list) else value
+
+
+class _Usage(BaseModel):
+    prompt_tokens: _Whole
+    cached_tokens: _Whole
+    completion_tokens: _Whole
+
+
+class _Timings(BaseModel):
+    queue: _Number
+    prefill: _Number
+    decode: _Number
+
+
+class _Trim(BaseModel):
+    dropped: tuple[_Whole, ...]
+    summary: str | None
+
+
+class _Generation(BaseModel):
+    model: str
+    model_sha256: str | None
+    template_sha256: str | None
+    engine_build: str | None
+    params: dict[str, Any]
+    content_from: _Whole
+    reasoning_from: _Whole
+    finish_reason: FinishReason | None
+    seed: _Whole | None
+    usage: _Usage | None
+    timings: _Timings | None
+    trim: _Trim | None
+    error: str | None
+
+    def record(self) -> Generation:
+        return Generation(
+            Provenance(
+                self.model,
+                self.model_sha256,
+                self.template_sha256,
+                self.engine_build,
+                _unplain(self.params),
+            ),
+            self.content_from,
+            self.reasoning_from,
+            self.finish_reason,
+            self.seed,
+            self.usage and Usage(**self.usage.model_dump()),
+            self.timings and Timings(**self.timings.model_dump()),
+            self.trim and Trim(self.trim.dropped, self.trim.summary),
+            self.error,
+        )
+
+
+class _Message(BaseModel):
+    parent: _Whole | None
+    role: Role
+    content: str
+    reasoning: str
+    created: Time
+    state: Ending
+    generations: tuple[_Generation, ...]
+
+    def record(self) -> NewMessage:
+        return NewMessage(
+            self.role,
+            self.content,
+            self.parent,
+            self.reasoning,
+            self.created,
+            self.state,
+            tuple(one.record() for one in self.generations),
+        )
+
+
+class _Conversation(BaseModel):
+    format: Literal["localchat"]
+    version: Literal[1]
+    id: Annotated[str, Field(pattern="^[0-9a-f]{16}$")]
+    title: str
+    title_is_own: bool
+    created: Time
+    updated: Time
+    leaf: _Whole | None
+    settings: dict[str, Any]
+    source: str | None
+    messages: tuple[_Message, ...]
+
+    @model_validator(mode="after")
+    def _is_tree(self) -> Self:
+        for place, message in enumerate(self.messages):
+            named = [one.trim.dropped for one in message.generations if one.trim]
+            if message.parent is not None and message.parent >= place:
+                raise ValueError(f"message {place} comes before its parent")
+            if any(dropped >= place for each in named for dropped in each):
+                raise ValueError(f"message {place} names one that comes after it")
+        if self.leaf is not None and self.leaf >= len(self.messages):
+            raise ValueError("the leaf is no message of it")
+        return self
+
+
+def from_json(value: Any) -> NewConversation:
+    """What `to_json` wrote. Raises ValueError (pydantic's too)."""
+    if isinstance(value, dict) and value.get("version") not in (None, VERSION):
+        raise ValueError("was written by another version of localchat")
+    found = _Conversation.model_validate(value)
+    return NewConversation(
+        tuple(message.record() for message in found.messages),
+        found.id,
+        found.title,
+        found.title_is_own,
+        found.created,
+        found.updated,
+        found.leaf,
+        _unplain(found.settings),
+        found.source,
+    )

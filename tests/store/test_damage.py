@@ -1,0 +1,366 @@
+"""Damage: what can be read goes on in a new file, and the old one is kept."""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from itertools import chain
+from pathlib import Path
+
+import apsw
+import pytest
+
+from localchat.errors import HistoryFailed, OutOfSpace
+from localchat.paths import Paths, make_private
+from localchat.store import aside, migrations, recovery, salvage
+from localchat.store.connection import PAGE_SIZE, connect, every
+from localchat.store.records import Outcome, StoredMessage
+from localchat.store.store import Store
+from tests.store.conftest import PROVENANCE, Say
+from tests.store.test_file import whole
+
+PAGE = PAGE_SIZE
+Contents = dict[str, list[StoredMessage]]
+
+
+def contents(store: Store) -> Contents:
+    return {one.conversation.id: store.tree(one.conversation.id) for one in store.newest(1000)}
+
+
+@pytest.fixture(scope="module")
+def example(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Contents]:
+    """A history of some 60 pages, all merged into its file: no store has it open."""
+    base = tmp_path_factory.mktemp("example")
+    places = Paths(*(base / part for part in ("config", "data", "cache", "state", "run")))
+    with Store.open(places) as store:
+        rng = random.Random(1)
+        for number in range(12):
+            turn = None
+            for _ in range(6):
+                words = " ".join(f"w{rng.randrange(500)}" for _ in range(rng.choice([5, 40, 2000])))
+                turn = store.start_turn(
+                    turn.conversation if turn else None,
+                    f"Question {number} {words}",
+                    system="Be brief." if turn is None else None,
+                    provenance=PROVENANCE,
+                )
+                store.finish(turn.reply, f"Answer {words}", "Thought", Outcome("complete", "stop"))
+        found = contents(store)
+    merge(places)
+    return places.history, found
+
+
+@pytest.fixture
+def filled(places: Paths, example: tuple[Path, Contents]) -> Contents:
+    """What is in this test's history: a copy of the example."""
+    make_private(places.data)
+    shutil.copy(example[0], places.history)
+    return example[1]
+
+
+def merge(places: Paths) -> None:
+    """Moves all of the log into the file."""
+    connection = connect(places.history)
+    every(connection, "PRAGMA wal_checkpoint(TRUNCATE)")
+    connection.close()
+    for name in ("-wal", "-shm"):
+        Path(f"{places.history}{name}").unlink(missing_ok=True)
+
+
+def altered(found: Contents, original: Contents) -> int:
+    """How many of the messages that were found are not as they were."""
+    known = {message.id: message for message in chain(*original.values())}
+    return sum(
+        message._replace(parent=None, generations=())
+        != known[message.id]._replace(parent=None, generations=())
+        for message in chain(*found.values())
+    )
+
+
+def count(found: Contents) -> int:
+    return sum(map(len, found.values()))
+
+
+def overwrite(path: Path, page: int, data: bytes) -> None:
+    with path.open("r+b") as file:
+        file.seek((page - 1) * PAGE)
+        file.write(data)
+
+
+def overwrite_all(places: Paths, store: Store) -> None:
+    """Damages every page but the first, also those that the open store remembers."""
+    for page in range(2, places.history.stat().st_size // PAGE + 1):
+        overwrite(places.history, page, b"\0" * 64)
+    store._database.read(lambda connection: every(connection, "PRAGMA shrink_memory"))
+
+
+def kept_files(places: Paths) -> list[str]:
+    return sorted(path.name.replace(path.name[16:26], "DAY") for path in aside.kept(places.history))
+
+
+def test_rows_are_read_without_sqlite(places: Paths, filled: Contents) -> None:
+    connection = connect(places.history)
+    tables = ("conversations", "messages", "generations")
+    expected = {table: every(connection, f"SELECT rowid, * FROM {table}") for table in tables}
+    connection.close()
+    found: dict[str, list[tuple[object, ...]]] = {table: [] for table in tables}
+    for id_, row in salvage.rows(places.history):
+        if table := recovery.TABLES.get(len(row)):
+            whole_row = (id_, *row[1:]) if table == "messages" else row
+            found[table].append((id_, *whole_row))
+    for table in tables:
+        assert sorted(found[table]) == sorted(expected[table])
+
+
+def test_rows_in_the_log_are_read_too(places: Paths, store: Store, say: Say) -> None:
+    turn = say(None, "Hi", "long " * 5000)
+    merge_point = places.history.stat().st_size
+    for _ in range(3):
+        say(turn.conversation, "More")
+    rows = {id_ for id_, row in salvage.rows(places.history) if len(row) == 9}
+    assert rows == {message.id for message in store.tree(turn.conversation)}
+    assert Path(f"{places.history}-wal").stat().st_size > 0
+    assert places.history.stat().st_size == merge_point
+
+
+def test_every_size_of_row_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "rows.db"
+    connection = apsw.Connection(str(path))
+    connection.execute("CREATE TABLE t(a, b)")
+    values = [None, 0, 1, -1, 127, -128, 2**15, -(2**23), 2**31, 2**47, -(2**63), 0.5, "é", b"\0"]
+    values += ["x" * size for size in [*range(440, 540), *range(4000, 4200), 12_345, 100_000]]
+    with connection:
+        connection.executemany("INSERT INTO t VALUES(?, ?)", ((value, "end") for value in values))
+    connection.execute("INSERT INTO t(rowid, a, b) VALUES(?, 1, 2)", (2**62,))
+    expected = every(connection, "SELECT rowid, a, b FROM t")
+    connection.close()
+    found = sorted((id_, *row) for id_, row in salvage.rows(path) if len(row) == 2)
+    assert found == expected
+
+
+@pytest.mark.parametrize(
+    ("harm", "least"),
+    [
+        (lambda path: path.write_bytes(b""), 0),
+        (lambda path: path.write_bytes(b"not a database, but long enough " * 500), 0),
+        (lambda path: path.write_bytes(b"x"), 0),
+        (lambda path: os.truncate(path, PAGE), 0),
+        (lambda path: os.truncate(path, path.stat().st_size // 2), 20),
+        (lambda path: os.truncate(path, path.stat().st_size - PAGE - 100), 100),
+        (lambda path: overwrite(path, 1, b"\0" * PAGE), 120),
+        (lambda path: overwrite(path, 1, random.Random(2).randbytes(PAGE)), 120),
+        (lambda path: overwrite(path, 1, b"SQLite format 3\0" + b"\xff" * 80), 120),
+    ],
+    ids=["empty", "other", "byte", "one page", "half", "end", "zeros", "garbage", "header"],
+)
+def test_a_damaged_file_is_replaced_by_what_can_be_read(
+    places: Paths, filled: Contents, harm: Callable[[Path], object], least: int
+) -> None:
+    harm(places.history)
+    damaged = places.history.read_bytes()
+    with Store.open(places) as store:
+        found = contents(store)
+        assert count(found) >= least
+        assert altered(found, filled) == 0
+        (note,) = store.notes
+        kept = store.stats().damaged[0]
+        assert Path(kept).read_bytes() == damaged
+        assert kept in note
+        said = count(found) - sum(one.role == "system" for one in chain(*found.values()))
+        assert f"{said} messages" in note or "nothing in it" in note
+        store.start_turn(None, "Hi", provenance=PROVENANCE)
+    whole(places)
+    with Store.open(places) as again:
+        assert again.notes == ()
+        assert again.stats().messages >= 1
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_any_page_can_be_damaged(places: Paths, filled: Contents, seed: int) -> None:
+    """At once or later, the damage is found, and all that is elsewhere is kept."""
+    rng = random.Random(seed)
+    pages = places.history.stat().st_size // PAGE
+    page = rng.randrange(2, pages + 1)
+    harm = rng.choice([b"\0" * PAGE, rng.randbytes(PAGE), rng.randbytes(64)])
+    overwrite(places.history, page, harm)
+    with Store.open(places, check_budget=rng.choice([0.0, 10.0])) as store:
+        store.check()
+        found = contents(store)
+        store.search("question")
+        turn = store.start_turn(None, "Hi", provenance=PROVENANCE)
+        store.finish(turn.reply, "Ho", "", Outcome("complete"))
+        assert len(store.notes) == 1
+        # A page of 4 KiB has some dozen short messages at most, or a part of a long one.
+        assert count(found) > count(filled) - 40
+        # Within a long text a fault can't be told from the text.
+        assert altered(found, filled) <= 1
+        for messages in found.values():
+            ids = {message.id for message in messages}
+            assert all(one.parent is None or one.parent in ids for one in messages)
+    whole(places)
+
+
+def test_messages_without_their_conversation_get_a_new_one(places: Paths, filled: Contents) -> None:
+    connection = connect(places.history)
+    root = connection.execute("SELECT rootpage FROM sqlite_schema WHERE name = 'conversations'").get
+    connection.close()
+    overwrite(places.history, root, b"\0" * PAGE)
+    with Store.open(places) as store:
+        found = contents(store)
+        assert altered(found, filled) == 0
+        assert count(found) == count(filled)
+        for listed in store.newest(100):
+            assert listed.conversation.title.startswith("Question")
+            assert len(store.path(listed.conversation.id)) == 13
+    whole(places)
+
+
+def test_damage_that_is_met_while_reading(places: Paths, filled: Contents) -> None:
+    with Store.open(places) as store:
+        overwrite_all(places, store)
+        store.newest()
+        store.search("question")
+        assert len(store.notes) == 1
+    whole(places)
+
+
+def test_damage_that_is_met_while_writing(places: Paths, filled: Contents) -> None:
+    with Store.open(places) as store:
+        turn = store.start_turn(None, "Begun before", provenance=PROVENANCE)
+        overwrite_all(places, store)
+        store.checkpoint(turn.reply, "Half of")
+        store.finish(turn.reply, "Half of it", "", Outcome("complete"))
+        assert store.message(turn.reply).content == "Half of it"
+        assert len(store.notes) == 1
+    whole(places)
+
+
+def test_one_that_others_have_open_is_replaced_for_all(places: Paths, filled: Contents) -> None:
+    with Store.open(places) as first, Store.open(places) as second:
+        turn = second.start_turn(None, "Second", provenance=PROVENANCE)
+        overwrite(places.history, places.history.stat().st_size // PAGE // 2, b"\0" * PAGE)
+        first.check()
+        assert len(first.notes) == 1
+        second.finish(turn.reply, "Answer", "", Outcome("complete"))
+        assert second.notes == ()
+        assert first.message(turn.reply).content == "Answer"
+        assert first.tree(turn.conversation) == second.tree(turn.conversation)
+    assert len(kept_files(places)) >= 1
+    whole(places)
+
+
+def test_what_only_the_log_has_is_not_lost_with_the_file(places: Paths, say: Say) -> None:
+    turn = say(None, "Hi", "word " * 3000)
+    places.history.unlink()
+    with Store.open(places) as store:
+        assert [one.content for one in store.path(turn.conversation)] == ["Hi", "word " * 3000]
+        assert len(store.notes) == 1
+    assert kept_files(places) == ["history.damaged-DAY-1.db-shm", "history.damaged-DAY-1.db-wal"]
+    whole(places)
+
+
+def test_a_log_is_not_taken_for_another_files(places: Paths, say: Say) -> None:
+    say(None, "Hi", "word " * 3000)
+    log = Path(f"{places.history}-wal").read_bytes()
+    places.history.write_bytes(b"")
+    Store.open(places).close()
+    (kept,) = aside.kept(places.history)[-1:]
+    assert kept.read_bytes() == log
+    whole(places)
+
+
+def test_damaged_files_are_kept_side_by_side(places: Paths, filled: Contents) -> None:
+    for _ in range(3):
+        places.history.write_bytes(b"damaged")
+        Store.open(places).close()
+    assert [name for name in kept_files(places) if name.endswith(".db")] == [
+        f"history.damaged-DAY-{number}.db" for number in (1, 2, 3)
+    ]
+
+
+def test_a_newer_file_is_left_to_the_newer_localchat(places: Paths, filled: Contents) -> None:
+    connection = connect(places.history)
+    connection.pragma("user_version", len(migrations.MIGRATIONS) + 1)
+    connection.close()
+    merge(places)
+    for page in range(2, places.history.stat().st_size // PAGE + 1):
+        overwrite(places.history, page, b"\0" * 64)
+    with pytest.raises(HistoryFailed, match="is damaged") as caught:
+        Store.open(places, check_budget=10.0)
+    assert "newer localchat" in str(caught.value.hint)
+    assert aside.kept(places.history) == []
+
+
+def test_without_room_for_a_new_file_the_damaged_one_stays(
+    places: Paths, filled: Contents, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    places.history.write_bytes(b"damaged" * 10_000)
+
+    def no_room(*_: object) -> None:
+        raise apsw.FullError("database or disk is full")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(recovery, "_fill", no_room)
+        with pytest.raises(OutOfSpace):
+            Store.open(places)
+    assert places.history.read_bytes() == b"damaged" * 10_000
+    assert {path.name for path in places.data.iterdir()} <= {
+        "history.db",
+        "history.db-shm",
+        "history.db-wal",
+        "history.lock",
+        "history.writers",
+    }
+    Store.open(places).close()
+
+
+STOP_AT = """
+import os, signal, sys
+from localchat import paths
+from localchat.store import aside, connection, recovery
+from localchat.store.store import Store
+steps = int(sys.argv[1])
+def stopping(function):
+    def step(*arguments, **options):
+        global steps
+        if not steps:
+            os.kill(os.getpid(), signal.SIGKILL)
+        steps -= 1
+        return function(*arguments, **options)
+    return step
+os.rename, os.replace, os.fsync = map(stopping, (os.rename, os.replace, os.fsync))
+Store.open(paths.find()).close()
+print("whole")
+"""
+
+
+def test_recovery_can_be_killed_at_any_step(places: Paths, filled: Contents) -> None:
+    overwrite(places.history, 1, b"\0" * PAGE)
+    Path(f"{places.history}-wal").write_bytes(b"")
+    original = places.history.with_suffix(".original")
+    shutil.copy(places.history, original)
+    damaged = original.read_bytes()
+    steps = 0
+    while True:
+        done = subprocess.run(
+            [sys.executable, "-P", "-c", STOP_AT, str(steps)],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        with Store.open(places) as store:
+            assert count(contents(store)) >= 120
+            assert altered(contents(store), filled) == 0
+        assert any(path.read_bytes() == damaged for path in aside.kept(places.history))
+        if done.stdout:
+            break
+        whole(places)
+        for path in places.data.glob("history.d*"):
+            path.unlink()
+        shutil.copy(original, places.history)
+        steps += 1
+    assert steps >= 4
