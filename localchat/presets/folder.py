@@ -6,6 +6,7 @@ import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from localchat.errors import ConfigError, UsageError
 from localchat.paths import Paths, make_private
@@ -25,6 +26,10 @@ class Entry:
     """Whether it is a file of the user's."""
     is_shipped: bool
     """Whether one of this name ships; an own one takes its place."""
+
+    @property
+    def source(self) -> Literal["own", "shipped"]:
+        return "own" if self.is_own else "shipped"
 
     def read(self) -> bytes:
         """The file as it is. Raises ConfigError."""
