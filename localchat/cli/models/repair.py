@@ -38,6 +38,6 @@ def command(name: str, offline: bool, token: bool, as_json: bool) -> None:
             }
         )
     elif done.findings:
-        output.line(f"{record.name}: repaired; {done.fetched / 1e6:,.0f} MB were fetched.")
+        output.line(f"{record.name}: repaired; {done.fetched / 1e6:,.1f} MB were fetched.")
     else:
         output.line(f"{record.name}: nothing is damaged.")

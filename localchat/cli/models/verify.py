@@ -50,7 +50,7 @@ def command(ctx: click.Context, name: str | None, everything: bool, as_json: boo
 def _print(record: Record, findings: list[Finding]) -> None:
     bad = [finding for finding in findings if finding.state != "ok"]
     if not bad:
-        output.line(f"{record.name}: ok, {record.size / 1e6:,.0f} MB")
+        output.line(f"{record.name}: ok, {record.size / 1e6:,.1f} MB")
     for finding in bad:
         parts: list[str] = [finding.state]
         if finding.reason:
