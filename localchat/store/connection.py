@@ -69,8 +69,14 @@ def create(path: Path) -> apsw.Connection:
     # file.
     every(
         connection,
-        f"""PRAGMA page_size = {PAGE_SIZE}; PRAGMA auto_vacuum = INCREMENTAL; PRAGMA foreign_keys = ON; PRAGMA temp_store = MEMORY;
-           PRAGMA journal_mode = MEMORY; PRAGMA synchronous = OFF""",
+        f"""
+        PRAGMA page_size = {PAGE_SIZE};
+        PRAGMA auto_vacuum = INCREMENTAL;
+        PRAGMA foreign_keys = ON;
+        PRAGMA temp_store = MEMORY;
+        PRAGMA journal_mode = MEMORY;
+        PRAGMA synchronous = OFF;
+        """,
     )
     return connection
 
@@ -108,6 +114,19 @@ def _make_private(path: Path) -> None:
             place = f"{path}{name}"
             if stat.S_IMODE(os.stat(place).st_mode) != 0o600:  # noqa: PTH116 - at every start
                 os.chmod(place, 0o600)  # noqa: PTH101
+
+
+@contextlib.contextmanager
+def transaction(connection: apsw.Connection) -> Iterator[None]:
+    """A write transaction: all of what is done in it, or nothing."""
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+        connection.execute("COMMIT")
+    except BaseException:
+        if connection.in_transaction:  # on some errors SQLite has undone it itself
+            connection.execute("ROLLBACK")
+        raise
 
 
 def one(connection: apsw.Connection, query: str, values: Values = ()) -> Row | None:

@@ -27,6 +27,7 @@ from localchat.store.connection import (
     every,
     publish,
     remove,
+    transaction,
     translated,
 )
 from localchat.store.lock import Lock
@@ -71,7 +72,7 @@ class Database:
     def read(self, work: Work[T]) -> T:
         """What `work` returns, from one state of the file. Raises LocalchatError."""
 
-        def transaction() -> T:
+        def look() -> T:
             connection = self._current()
             connection.execute("BEGIN")
             try:
@@ -80,7 +81,7 @@ class Database:
                 connection.execute("ROLLBACK")
 
         with translated(self.path):
-            return self._attempt(transaction)
+            return self._attempt(look)
 
     def write(self, work: Work[T]) -> T:
         """What `work` returns, once all it has written is on the disk; or nothing is written.
@@ -88,23 +89,16 @@ class Database:
         Raises LocalchatError.
         """
 
-        def transaction() -> T:
+        def change() -> T:
             with self._lock.held():
                 connection = self._current()
-                connection.execute("BEGIN IMMEDIATE")
-                try:
+                with transaction(connection):
                     self._refuse_newer(migrations.version(connection))
-                    result = work(connection)
-                    connection.execute("COMMIT")
-                except BaseException:
-                    if connection.in_transaction:  # SQLite may have undone it itself
-                        connection.execute("ROLLBACK")
-                    raise
-                return result
+                    return work(connection)
 
         self._refuse_newer(self._version)
         with translated(self.path):
-            return self._attempt(transaction)
+            return self._attempt(change)
 
     def exclusively(self, work: Work[T]) -> T:
         """Like `write`, for what can't be done in a transaction."""

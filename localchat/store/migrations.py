@@ -10,6 +10,8 @@ from collections.abc import Callable
 
 import apsw
 
+from localchat.store.connection import every, transaction
+
 Migration = Callable[[apsw.Connection], None]
 MIGRATIONS: list[Migration] = []
 
@@ -28,17 +30,12 @@ def version(connection: apsw.Connection) -> int:
 
 def migrate(connection: apsw.Connection) -> None:
     """Takes the steps that are missing, all or none. Raises apsw.Error."""
-    connection.execute("BEGIN IMMEDIATE")
-    try:
+    with transaction(connection):
         for step in MIGRATIONS[version(connection) :]:  # another process may have been first
             step(connection)
-        if connection.execute("PRAGMA foreign_key_check").fetchall():
+        if every(connection, "PRAGMA foreign_key_check"):
             raise apsw.ConstraintError("a migration left references to nothing")
         connection.pragma("user_version", len(MIGRATIONS))
-        connection.execute("COMMIT")
-    except BaseException:
-        connection.execute("ROLLBACK")
-        raise
 
 
 @migration

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import apsw
 
 from localchat.store import aside, migrations, rows, salvage
-from localchat.store.connection import create, every, publish, remove
+from localchat.store.connection import create, every, publish, remove, transaction
 from localchat.store.title import title_of
 
 # Rows are known by how many columns they have: those of these tables differ in that from each
@@ -47,7 +47,7 @@ def recover(path: Path) -> Recovered:
     connection = create(making)
     try:
         migrations.migrate(connection)
-        with connection:
+        with transaction(connection):
             _fill(connection, path)
         conversations, messages = rows.counts(connection)[:2]
         publish(connection, making, made)

@@ -54,6 +54,12 @@ def latest(connection: apsw.Connection) -> Conversation | None:
     return _conversation(row) if row else None
 
 
+def imported(connection: apsw.Connection, source: str) -> Conversation | None:
+    """The conversation that comes from there."""
+    row = one(connection, _CONVERSATIONS + "WHERE source = ?", (source,))
+    return _conversation(row) if row else None
+
+
 def newest(
     connection: apsw.Connection, limit: int, before: tuple[float, str] | None
 ) -> list[Listed]:

@@ -293,6 +293,10 @@ class Store:
         """The one that was updated last."""
         return self._database.read(rows.latest)
 
+    def imported(self, source: str) -> Conversation | None:
+        """The one that was imported from there, see `Conversation.source`."""
+        return self._database.read(lambda connection: rows.imported(connection, source))
+
     def newest(self, limit: int = 20, after: Conversation | None = None) -> list[Listed]:
         """The conversations that were updated last, or those that follow `after` in that order."""
         place = (after.updated, after.id) if after else None
