@@ -7,7 +7,19 @@ import click
 from localchat import __version__
 from localchat.cli.lazy import LazyGroup
 
-_COMMANDS = ("ask", "cache", "config", "doctor", "models", "presets", "ps", "pull", "score", "stop")
+_COMMANDS = (
+    "ask",
+    "cache",
+    "config",
+    "doctor",
+    "history",
+    "models",
+    "presets",
+    "ps",
+    "pull",
+    "score",
+    "stop",
+)
 _DEFAULT = "ask"
 _GROUP_OPTIONS = ("--debug", "--help", "-h", "--version")
 

@@ -8,13 +8,19 @@ from __future__ import annotations
 import json
 import os
 import sys
+from collections.abc import Iterable
 from typing import Any, TextIO
 
 from localchat.sanitize import clean, escape
 
+_BOLD = "\x1b[1m", "\x1b[0m"
+_encoding = "utf-8"
+
 
 def prepare() -> None:
     """Makes both streams UTF-8 whatever the locale; what can't be encoded becomes '?'."""
+    global _encoding
+    _encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
     for stream in (sys.stdout, sys.stderr):
         reconfigure = getattr(stream, "reconfigure", None)
         if reconfigure is not None:
@@ -30,6 +36,35 @@ def write(text: str) -> None:
 def line(text: str = "") -> None:
     """A line of an answer."""
     _stdout().write(clean(text) + "\n")
+
+
+def marked_line(text: str, marks: Iterable[tuple[int, int]]) -> None:
+    """A line of an answer with parts of it, from and to, in bold where that can be shown."""
+    on, off = _BOLD if _is_styled() else ("", "")
+    place, pieces = 0, []
+    for start, end in marks:
+        pieces += [clean(text[place:start]), on, clean(text[start:end]), off]
+        place = end
+    _stdout().write("".join(pieces) + clean(text[place:]) + "\n")
+
+
+def heading(text: str) -> None:
+    """A line of an answer that stands over others."""
+    marked_line(text, [(0, len(text))])
+
+
+def can_draw(text: str) -> bool:
+    """Whether stdout's own encoding, that of the locale, has these characters."""
+    try:
+        text.encode(_encoding)
+    except (UnicodeEncodeError, LookupError):
+        return False
+    return True
+
+
+def is_terminal() -> bool:
+    """Whether somebody looks at the answer."""
+    return sys.stdout is not None and sys.stdout.isatty()
 
 
 def json_line(value: Any) -> None:
@@ -122,6 +157,10 @@ def _say(text: str) -> None:
     if sys.stderr is not None:
         sys.stderr.write(clean(text) + "\n")
         sys.stderr.flush()
+
+
+def _is_styled() -> bool:
+    return is_terminal() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
 
 
 def _stdout() -> TextIO:

@@ -73,11 +73,6 @@ class _Said:
     parent: _Said | None
     children: list[_Said] = field(default_factory=list)
 
-    @property
-    def message(self) -> tuple[str, str]:
-        """Content and reasoning."""
-        return "\n\n".join(self.texts), "\n\n".join(self.thoughts)
-
 
 def from_json(value: Any) -> NewConversation:
     """One conversation with all its branches. Raises ValueError (pydantic's too)."""
@@ -102,12 +97,11 @@ def from_json(value: Any) -> NewConversation:
 
 
 def _message(said: _Said, places: Mapping[_Said, int]) -> NewMessage:
-    content, reasoning = said.message
     return NewMessage(
         said.role,
-        content,
+        "\n\n".join(said.texts),
         places[said.parent] if said.parent else None,
-        reasoning,
+        "\n\n".join(said.thoughts),
         said.created,
         said.state,
         (Generation(Provenance(said.model)),) if said.model else (),
@@ -120,9 +114,9 @@ def _taken_over(nodes: Mapping[str, _Node]) -> dict[str, _Said | None]:
     for name, node in nodes.items():
         parent = node.parent if node.parent in nodes else None
         children.setdefault(parent, []).append(name)
-    for name, below in children.items():
-        if name is not None:  # the alternatives in the order they were made
-            order = {child: place for place, child in enumerate(nodes[name].children)}
+    for node_name, below in children.items():
+        if node_name is not None:  # the alternatives in the order they were made
+            order = {child: place for place, child in enumerate(nodes[node_name].children)}
             below.sort(key=lambda child: order.get(child, len(order)))
     above: dict[str, _Said | None] = {}
     # A thought comes before what is said: it is kept for the next message below.
@@ -131,14 +125,14 @@ def _taken_over(nodes: Mapping[str, _Node]) -> dict[str, _Said | None]:
     while stack:
         name = stack.pop()
         node = nodes[name]
-        parent = above.get(node.parent or "")
+        parent_said = above.get(node.parent or "")
         thoughts = waiting.get(node.parent or "", [])
-        said = _said(node.message, parent) if node.message else None
+        said = _said(node.message, parent_said) if node.message else None
         if said is not None and said.role == "assistant":
             said.thoughts, thoughts = thoughts, []
         if node.message:
             thoughts = [*thoughts, *_thoughts(node.message)]
-        above[name], waiting[name] = said or parent, thoughts
+        above[name], waiting[name] = said or parent_said, thoughts
         stack += reversed(children.get(name, []))
     if len(above) < len(nodes):
         raise ValueError("has messages that go round in a circle")

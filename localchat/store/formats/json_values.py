@@ -115,8 +115,8 @@ class _Text:
                     raise _Fault(f"is no JSON: {error.msg}") from None
             except RecursionError:
                 raise _Fault("is nested too deeply") from None
-            except ValueError as error:  # a number of thousands of digits, or none of JSON's
-                raise _Fault(f"has a bad number: {error}") from None
+            except ValueError:  # of thousands of digits, or none of JSON's
+                raise _Fault("has a number that can't be read") from None
             else:
                 return self._finish(value, end)
             if len(self._held) - self.at > _LONGEST:

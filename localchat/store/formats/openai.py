@@ -25,7 +25,7 @@ _ROLES: dict[str, Role] = {
 
 
 def to_json(path: Sequence[StoredMessage]) -> dict[str, Any]:
-    """`path`: the messages from the root to a leaf. Replies that failed without a word are left out."""
+    """`path`: the messages from the root to a leaf. A failed reply without a word is no message."""
     return {
         "messages": [
             {"role": message.role, "content": message.content}

@@ -160,9 +160,9 @@ class _Generation(BaseModel):
             self.reasoning_from,
             self.finish_reason,
             self.seed,
-            self.usage and Usage(**self.usage.model_dump()),
-            self.timings and Timings(**self.timings.model_dump()),
-            self.trim and Trim(self.trim.dropped, self.trim.summary),
+            Usage(**self.usage.model_dump()) if self.usage else None,
+            Timings(**self.timings.model_dump()) if self.timings else None,
+            Trim(self.trim.dropped, self.trim.summary) if self.trim else None,
             self.error,
         )
 
