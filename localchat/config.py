@@ -29,7 +29,7 @@ from typing import (
 from localchat import __version__
 from localchat.errors import ConfigError
 from localchat.paths import Paths
-from localchat.types import KVType, ReasoningMode
+from localchat.types import KVType, OverflowPolicy, ReasoningMode
 
 _PREFIX = "LOCALCHAT_"
 # What other tools that use the hub heed; the values are those that its own library takes for yes.
@@ -81,6 +81,12 @@ class Settings:
     reasoning: ReasoningMode = "auto"
     """Whether a reasoning model thinks before it answers: on, off, or auto: as its template has
     it."""
+    log: bool = True
+    """Keep conversations in the history, to find them and go on with them. Off, nothing of them is
+    ever written to disk."""
+    overflow: OverflowPolicy = "drop"
+    """What to do with a conversation that has outgrown the context: drop its oldest turns,
+    summarise them, or refuse to go on. Either is said."""
     offline: bool = False
     """Never use the network, not even to download a model that is asked for. HF_HUB_OFFLINE=1
     means it too."""

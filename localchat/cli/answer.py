@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Generator
+from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -9,6 +11,7 @@ from localchat.cli import output
 from localchat.client.base import EngineClient
 from localchat.errors import from_kind
 from localchat.events import (
+    Event,
     Failed,
     Finished,
     PrefillProgress,
@@ -17,6 +20,7 @@ from localchat.events import (
     Scored,
     TextDelta,
     TokenLogprobs,
+    Trimmed,
 )
 
 _LONG_PROMPT = 512  # tokens; from here on prefill takes long enough to be shown
@@ -38,13 +42,26 @@ class Answer:
 
 
 def receive(
-    client: EngineClient, status: output.Status, *, live: bool, show_reasoning: bool
+    events: Generator[Event, None, None], status: output.Status, *, live: bool, show_reasoning: bool
 ) -> Answer:
-    """The whole answer; the text is shown as it comes if `live`, and the reasoning on its side."""
+    """The whole answer; the text is shown as it comes if `live`, and the reasoning on its side.
+
+    `events` end with it; they are closed whatever happens.
+    """
+    with closing(events):
+        return _receive(events, status, live=live, show_reasoning=show_reasoning)
+
+
+def _receive(
+    events: Generator[Event, None, None], status: output.Status, *, live: bool, show_reasoning: bool
+) -> Answer:
     completions: list[Completion] = []
     reasoning = output.Reasoning(is_shown=show_reasoning)
-    for event in client.events():
+    for event in events:
         match event:
+            case Trimmed(dropped=dropped, summary=summary):
+                status.clear()
+                output.note(_trimmed(len(dropped), summary))
             case TextDelta(text=text, choice=choice):
                 status.clear()
                 _nth(completions, choice).text += text
@@ -69,6 +86,13 @@ def receive(
                 _nth(completions, max(1, len(event.choices)) - 1)
                 return Answer(completions, event)
     raise AssertionError("a request ends with Finished or Failed")
+
+
+def _trimmed(count: int, summary: str | None) -> str:
+    messages = "its oldest message" if count == 1 else f"its {count} oldest messages"
+    was = "is" if count == 1 else "are"
+    how = "left out" if summary is None else "summarised"
+    return f"Note: the conversation is longer than the context; {messages} {was} {how}."
 
 
 def receive_last(client: EngineClient, status: output.Status) -> Rendered | Scored:

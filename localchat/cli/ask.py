@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -10,18 +10,23 @@ import click
 
 from localchat import config, paths
 from localchat.cli import hint, output
-from localchat.cli.answer import Answer, receive, receive_last
+from localchat.cli.answer import Answer, receive
+from localchat.cli.asking import Asking
 from localchat.cli.engine import connect, engine_options
+from localchat.cli.kept import History, history_options, resumed
 from localchat.cli.options import preset_options, prompt_options, sampling_options
-from localchat.cli.prompt_text import compose, request
-from localchat.events import Finished, Rendered
+from localchat.cli.prompt_text import compose
+from localchat.events import Finished
 from localchat.presets.precedence import decide
-from localchat.types import GenerationRequest, ModelRef
+from localchat.session.options import Options
+from localchat.session.session import Session
+from localchat.types import ModelRef, SamplingParams
 
 
 @click.command("ask")
 @prompt_options
 @preset_options
+@history_options
 @engine_options
 @sampling_options
 @click.option(
@@ -61,6 +66,9 @@ def command(
     system: str | None,
     preset: str | None,
     parameters: dict[str, str],
+    goes_on: bool,
+    cid: str | None,
+    log: bool | None,
     files: tuple[Path, ...],
     model: str | None,
     threads: int | None,
@@ -83,48 +91,73 @@ def command(
     """
     if sampling["logprobs"] is not None and not as_json:
         raise click.UsageError("--logprobs needs --json.", ctx)
+    places = paths.find()
+    settings = config.load(places)
+    keeps = settings.log if log is None else log
     flags = {"preset": preset, "system": system, "model": model, "reasoning": reasoning}
     flags |= {**sampling, "stop": stop or None}
-    places = paths.find()
-    decided = decide(flags, parameters, config.load(places), places)
-    text = compose(" ".join(prompt), files)
-    if not text:
-        raise click.UsageError("There is no prompt.", ctx)
-    asked = request(decided.system, text, raw=raw)
-    with connect(decided.model, threads, draft, offline=offline) as connection:
-        client, ref = connection.client, connection.model
-        if not raw and not client.info.has_chat_template:
-            output.note(f"Note: {ref.name} has no chat template; it continues the text as it is.")
-        asked = replace(
-            asked,
-            params=decided.params(ref),
-            render_only=show_prompt,
-            reasoning=decided.reasoning,
-            reasoning_budget=reasoning_budget,
-        )
-        client.submit(asked)
-        if show_prompt:
-            _print_prompt(receive_last(client, connection.status))
-            return
-        live = not (as_json or no_stream or asked.params.n > 1)
-        answer = receive(
-            client,
-            connection.status,
-            live=live,
-            show_reasoning=not (as_json or hide_reasoning) and asked.params.n == 1,
-        )
+    with History(places, keeps=keeps and not (raw or show_prompt)) as history:
+        conversation = None
+        if goes_on or cid is not None:
+            _refuse_to_go_on_with(ctx, raw=raw, system=system, parameters=parameters)
+            conversation = history.find(cid)
+            settings = resumed(settings, conversation.settings)
+            flags["system"] = ""  # it has begun with one, or without
+        decided = decide(flags, parameters, settings, places)
+        text = compose(" ".join(prompt), files)
+        if not text:
+            raise click.UsageError("There is no prompt.", ctx)
+        history.begin_opening()
+        with connect(decided.model, threads, draft, offline=offline) as connection:
+            client, ref = connection.client, connection.model
+            if not raw and not client.info.has_chat_template:
+                output.note(
+                    f"Note: {ref.name} has no chat template; it continues the text as it is."
+                )
+            options = Options(
+                decided.params(ref),
+                decided.reasoning,
+                reasoning_budget,
+                settings.overflow if conversation else "refuse",
+            )
+            asking = Asking(connection, history, conversation, decided, options)
+            if show_prompt:
+                asking.show_prompt(text, raw=raw)
+                return
+            live = not (as_json or no_stream or options.params.n > 1)
+            answer = receive(
+                asking.begin(text, raw=raw),
+                connection.status,
+                live=live,
+                show_reasoning=not (as_json or hide_reasoning) and options.params.n == 1,
+            )
+            asking.say_what_was_lost()
     if as_json:
-        output.json_line(_as_json(ref, answer, asked))
+        output.json_line(_as_json(ref, answer, options.params, asking.session))
     else:
         _print(answer, live=live)
-    if asked.params.max_tokens is None:
+    if options.params.max_tokens is None:
         _explain_length(answer.finished)
-    elif asked.params.json_schema or asked.params.grammar:
+    elif options.params.json_schema or options.params.grammar:
         _explain_incomplete(answer.finished)
     if show_usage:
         output.note(_usage_line(answer.finished))
     if live:
         hint.after(ref, connection.settings)
+
+
+def _refuse_to_go_on_with(
+    ctx: click.Context, *, raw: bool, system: str | None, parameters: dict[str, str]
+) -> None:
+    """What makes no sense for a conversation that has begun."""
+    if raw:
+        raise click.UsageError("--raw sends a text alone: it can't go on with a conversation.", ctx)
+    if system is not None or parameters:
+        raise click.UsageError(
+            "Instructions stand at the beginning of a conversation: they can't be given to one"
+            " that goes on.",
+            ctx,
+        )
 
 
 def _print(answer: Answer, *, live: bool) -> None:
@@ -153,16 +186,9 @@ def _has_cut(finished: Finished) -> bool:
     return "length" in (finished.finish_reason, *(end.finish_reason for end in finished.choices))
 
 
-def _print_prompt(event: object) -> None:
-    assert isinstance(event, Rendered)
-    output.write(event.prompt)
-    output.finish()
-    if not event.prompt.endswith("\n"):
-        output.line()
-    output.note(f"{event.prompt_tokens:,} tokens")
-
-
-def _as_json(model: ModelRef, answer: Answer, request: GenerationRequest) -> dict[str, Any]:
+def _as_json(
+    model: ModelRef, answer: Answer, params: SamplingParams, session: Session | None
+) -> dict[str, Any]:
     finished = answer.finished
     first = answer.completions[0]
     found: dict[str, Any] = {
@@ -173,9 +199,9 @@ def _as_json(model: ModelRef, answer: Answer, request: GenerationRequest) -> dic
     }
     if first.reasoning:
         found["reasoning"] = first.reasoning
-    if request.params.logprobs is not None:
+    if params.logprobs is not None:
         found["logprobs"] = first.logprobs
-    if request.params.n > 1:
+    if params.n > 1:
         found["choices"] = [
             {
                 "text": completion.text,
@@ -186,7 +212,12 @@ def _as_json(model: ModelRef, answer: Answer, request: GenerationRequest) -> dic
             }
             for completion, choice in zip(answer.completions, finished.choices, strict=True)
         ]
-    return found | {"usage": asdict(finished.usage), "timings": asdict(finished.timings)}
+    found |= {"usage": asdict(finished.usage), "timings": asdict(finished.timings)}
+    if session is not None and not session.is_private:
+        found |= {"conversation": session.conversation, "message": session.replies[0]}
+        for one, reply in zip(found.get("choices", ()), session.replies, strict=False):
+            one["message"] = reply
+    return found
 
 
 def _usage_line(finished: Finished) -> str:

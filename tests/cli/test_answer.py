@@ -146,8 +146,8 @@ class TestReasoning:
         flags: tuple[str, ...],
     ) -> None:
         monkeypatch.setattr("sys.stderr.isatty", lambda: True)
-        end = finished(Choice("stop", 1, 7), Choice("stop", 1, 8))
-        assert answer(ScriptedClient([*thought(), end]), *flags) == 0
+        ends = [Choice("stop", 1, 7), Choice("stop", 1, 8)] if "-n" in flags else []
+        assert answer(ScriptedClient([*thought(), finished(*ends)]), *flags) == 0
         out, err = capsys.readouterr()
         assert "Yes." in out
         assert "see" not in err
@@ -199,9 +199,10 @@ class TestSeveralAnswers:
         found = json.loads(capsys.readouterr().out)
         assert found["text"] == "a1a2\n"
         assert found["choices"] == [
-            {"text": "a1a2\n", "finish_reason": "stop", "seed": 7},
-            {"text": "b", "finish_reason": "length", "seed": 8, "reasoning": "hm"},
+            {"text": "a1a2\n", "finish_reason": "stop", "seed": 7, "message": 2},
+            {"text": "b", "finish_reason": "length", "seed": 8, "reasoning": "hm", "message": 3},
         ]
+        assert found["message"] == 2
 
     def test_one_without_a_word_counts_too(
         self, answer: Answer, capsys: pytest.CaptureFixture[str]

@@ -65,7 +65,8 @@ class TestWithTheStarter:
         done = localchat("Count to five", *BRIEF, "--json")
         answer = json.loads(done.stdout)
         assert done.stdout.count("\n") == 1
-        assert list(answer) == ["text", "model", "finish_reason", "seed", "usage", "timings"]
+        keys = ["text", "model", "finish_reason", "seed", "usage", "timings"]
+        assert list(answer) == [*keys, "conversation", "message"]
         assert answer["model"] == "smollm2-135m"
         assert (answer["finish_reason"], answer["seed"]) == ("length", 1)
         assert answer["usage"]["completion_tokens"] == 8

@@ -1,0 +1,162 @@
+"""What of a command is kept in the history, and which conversation it goes on with."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from localchat.cli import output
+from localchat.config import Settings
+from localchat.errors import ConversationNotFound, LocalchatError
+from localchat.paths import Paths
+from localchat.presets.precedence import Decided
+from localchat.session.ephemeral import Ephemeral
+from localchat.store.records import Conversation
+
+if TYPE_CHECKING:
+    from localchat.session.session import Turns
+    from localchat.store.store import Store
+
+_Command = TypeVar("_Command", bound=Callable[..., Any])
+
+# What makes the character of a conversation. The rest of the sampling values (a limit, stop
+# strings, a schema) shapes one answer.
+_LASTING = (
+    "temperature",
+    "top_p",
+    "top_k",
+    "min_p",
+    "repeat_penalty",
+    "frequency_penalty",
+    "presence_penalty",
+)
+
+
+def history_options(command: _Command) -> _Command:
+    """Adds the flags that say what to go on with, and whether to keep it."""
+    for decorate in (
+        click.option(
+            "--log/--no-log",
+            "log",
+            default=None,
+            help="Keep this in the history, or write nothing of it to disk.",
+        ),
+        click.option(
+            "--cid", metavar="ID", help="Go on with this conversation; the first digits will do."
+        ),
+        click.option(
+            "-c", "--continue", "goes_on", is_flag=True, help="Go on with the last conversation."
+        ),
+    ):
+        command = decorate(command)
+    return command
+
+
+class History:
+    """The history as one command needs it: at most opened once, while the engine is looked for."""
+
+    def __init__(self, places: Paths, *, keeps: bool) -> None:
+        self.keeps = keeps
+        """Whether anything of the command may stay on disk."""
+        self._places = places
+        self._store: Store | None = None
+        self._error: Exception | None = None
+        self._opening: threading.Thread | None = None
+
+    def __enter__(self) -> History:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._opening is not None:
+            self._opening.join()
+        if self._store is not None:
+            self._store.close()
+
+    def find(self, id_: str | None) -> Conversation:
+        """The conversation whose id begins so, or the last one. Raises what opening raises, too."""
+        if not self._places.history.exists():
+            raise _nothing_yet()
+        self._open()
+        if self._error is not None:
+            raise self._error
+        assert self._store is not None
+        found = self._store.latest() if id_ is None else self._store.find(id_)
+        if found is None:
+            raise _nothing_yet()
+        return found
+
+    def begin_opening(self) -> None:
+        """Opens it beside what the caller does meanwhile."""
+        if self.keeps and self._store is None:
+            self._opening = threading.Thread(target=self._open, daemon=True)
+            self._opening.start()
+
+    def turns(self, conversation: Conversation | None) -> Turns:
+        """Where turns are to be stored. In memory, if none are to be kept, or if they can't be.
+
+        Raises why they can't be, if there is a conversation to go on with.
+        """
+        if self._opening is not None:
+            self._opening.join()
+        if self._store is not None:
+            for note in self._store.notes:
+                output.note(f"Note: {note}")
+        if self._store is not None and self.keeps:
+            return self._store
+        if self._store is not None and conversation is not None:
+            return Ephemeral(self._store.path(conversation.id))
+        if isinstance(self._error, LocalchatError):
+            not_kept(self._error)
+        elif self._error is not None:
+            raise self._error
+        return Ephemeral()
+
+    def _open(self) -> None:
+        # 10 ms, which a command that keeps nothing need not pay.
+        from localchat.store.store import Store
+
+        try:
+            self._store = Store.open(self._places)
+        except Exception as error:  # told by whoever waits for the thread
+            self._error = error
+
+
+def not_kept(why: LocalchatError) -> None:
+    """An answer is worth more than its record; but nothing is lost without a word."""
+    output.note(f"Note: this is not kept in the history: {why}")
+    if why.hint:
+        output.note(f"Try: {why.hint}")
+
+
+def lasting(decided: Decided) -> dict[str, Any]:
+    """What further turns of a new conversation are to be made with, as JSON values."""
+    sampling = {name: decided.sampling[name] for name in _LASTING if name in decided.sampling}
+    return {"model": decided.model, "reasoning": decided.reasoning, "sampling": sampling}
+
+
+def resumed(settings: Settings, stored: Mapping[str, Any]) -> Settings:
+    """The settings with those of a conversation in the place of the user's own.
+
+    One that was imported has none, and what makes no sense is left out.
+    """
+    changes: dict[str, Any] = {}
+    if isinstance(stored.get("model"), str):
+        changes["model"] = stored["model"]
+    if stored.get("reasoning") in ("auto", "on", "off"):
+        changes["reasoning"] = stored["reasoning"]
+    if isinstance(sampling := stored.get("sampling"), Mapping):
+        changes |= dict.fromkeys(_LASTING) | {"preset": None}
+        changes |= {
+            name: sampling[name] for name in _LASTING if isinstance(sampling.get(name), int | float)
+        }
+    return replace(settings, **changes)
+
+
+def _nothing_yet() -> ConversationNotFound:
+    return ConversationNotFound(
+        "There is no conversation to go on with.", 'Begin one: localchat "Why is the sky blue?"'
+    )
