@@ -8,7 +8,7 @@ from localchat import config, paths
 from localchat.cli import output
 from localchat.cli.options import offline_option
 from localchat.cli.progress import Events, shown
-from localchat.errors import LocalchatError
+from localchat.errors import Interrupted, LocalchatError
 from localchat.paths import Paths
 from localchat.types import ModelRef
 
@@ -44,14 +44,10 @@ def command(name: str, offline: bool, sha256: str | None, token: bool, as_json: 
     try:
         done = pull(name, places, offline=offline, watcher=Events(), token=token, sha256=sha256)
     except LocalchatError as error:
-        output.json_line(
-            {
-                "event": "error",
-                "message": str(error),
-                "hint": error.hint,
-                "exit_code": error.exit_code,
-            }
-        )
+        _print_error(error)
+        raise
+    except KeyboardInterrupt:
+        _print_error(Interrupted("Stopped."))
         raise
     output.json_line(
         {
@@ -62,6 +58,17 @@ def command(name: str, offline: bool, sha256: str | None, token: bool, as_json: 
             "size": done.record.size,
             "pinned": done.record.is_pinned,
             "sources": list(done.served),
+        }
+    )
+
+
+def _print_error(error: LocalchatError) -> None:
+    output.json_line(
+        {
+            "event": "error",
+            "message": str(error),
+            "hint": error.hint,
+            "exit_code": error.exit_code,
         }
     )
 

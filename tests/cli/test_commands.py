@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import pty
 import subprocess
 import sys
 from collections.abc import Callable
@@ -14,18 +12,17 @@ import pytest
 
 from localchat import __version__
 from localchat.cli.commands import group
-from localchat.cli.pull import events
 from localchat.client.engines import running
 from localchat.config import Settings
 from localchat.host.endpoint import Endpoint
 from localchat.paths import Paths
+from tests.cli.terminal import COMMAND, on_terminal
 from tests.client import open_model, patch_engines
 from tests.conftest import CommandRunner
 
 Tiny = Callable[..., Path]
 COSTLY = {"textual", "pydantic", "huggingface_hub", "rich", "llama_cpp", "numpy", "jinja2"}
 COSTLY |= {"llguidance", "jsonschema"}
-COMMAND = [sys.executable, "-P", "-m", "localchat.cli.main"]
 
 
 class TestPsAndStop:
@@ -63,46 +60,6 @@ class TestPsAndStop:
         done = localchat("stop", "nobody")
         assert (done.returncode, done.stdout) == (3, "")
         assert done.stderr == "Error: No engine is running for 'nobody'.\nTry: localchat ps\n"
-
-
-class TestModels:
-    def test_the_list_marks_what_is_installed(
-        self, localchat: CommandRunner, installed_starter: Path
-    ) -> None:
-        starter, base = sorted(localchat("models", "list").stdout.splitlines(), reverse=True)
-        assert "installed" in starter
-        assert starter.startswith("smollm2-135m ")
-        assert "MB" in base
-        rows = {
-            row["name"]: row for row in json.loads(localchat("models", "list", "--json").stdout)
-        }
-        assert rows["smollm2-135m"]["path"] == str(installed_starter)
-        assert rows["gemma3-270m"]["path"] is None
-
-    def test_the_path_of_a_model(self, localchat: CommandRunner, installed_starter: Path) -> None:
-        assert localchat("models", "path", "smollm2").stdout == f"{installed_starter}\n"
-        done = localchat("models", "path", "gemma3")
-        assert (done.returncode, done.stdout) == (3, "")
-        assert done.stderr.endswith("Try: localchat pull gemma3-270m\n")
-
-    def test_pulling_what_is_there_as_json(
-        self, localchat: CommandRunner, installed_starter: Path
-    ) -> None:
-        for command in (["pull"], ["models", "pull"]):
-            (end,) = localchat(*command, "smollm2", "--json").stdout.splitlines()
-            assert json.loads(end) == {
-                "event": "done",
-                "name": "smollm2-135m",
-                "path": str(installed_starter),
-                "sha256": installed_starter.stem,
-            }
-
-    def test_progress_as_json_tells_the_end_once(self, capsys: pytest.CaptureFixture[str]) -> None:
-        report = events()
-        for done in (0, 1, 10, 10):
-            report(done, 10)
-        told = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
-        assert [event["done"] for event in told] == [0, 10]
 
 
 class TestConfig:
@@ -188,21 +145,6 @@ def test_asking_opens_no_network_socket(
     assert subprocess.run(run, stdin=subprocess.DEVNULL, check=False).returncode == 0
     forbidden = [sys.executable, "-c", audit + "socket.socket(socket.AF_INET)"]
     assert subprocess.run(forbidden, check=False).returncode == 9
-
-
-def on_terminal(*arguments: str) -> tuple[int, bytes]:
-    """Exit code and every byte a command writes to its terminal."""
-    child, terminal = pty.fork()
-    if child == 0:
-        os.execv(COMMAND[0], [*COMMAND, *arguments])
-    written = b""
-    try:
-        while data := os.read(terminal, 4096):
-            written += data
-    except OSError:
-        pass  # the end of a terminal is an error
-    os.close(terminal)
-    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), written
 
 
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
