@@ -70,7 +70,7 @@ def m001_conversations(connection: apsw.Connection) -> None:
                 CHECK(state IN ('complete', 'generating', 'incomplete', 'failed')),
             writer TEXT
         ) STRICT;
-        CREATE INDEX messages_conversation ON messages(conversation);
+        CREATE INDEX messages_conversation ON messages(conversation, role);
         CREATE INDEX messages_parent ON messages(parent);
         CREATE INDEX messages_generating ON messages(state) WHERE state = 'generating';
 

@@ -4,10 +4,9 @@ A conversation is a tree of messages: an edit is a sibling of the message it rep
 reply a sibling of the first. One of the leaves is current; the path from the root to it is what is
 shown, and what the model sees.
 
-They are named tuples: to make as many dataclasses takes each command 6 ms longer to start.
+They are named tuples, whose annotations are no strings: to make as many dataclasses takes 6 ms of
+each command's start.
 """
-
-from __future__ import annotations
 
 from collections.abc import Mapping
 from types import MappingProxyType

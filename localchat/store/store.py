@@ -27,7 +27,7 @@ import apsw
 
 from localchat.errors import UsageError
 from localchat.paths import Paths
-from localchat.store import aside, importing, rows, search, turns
+from localchat.store import aside, rows, turns
 from localchat.store.connection import SIDE_FILES, every
 from localchat.store.database import Database
 from localchat.store.records import (
@@ -307,6 +307,8 @@ class Store:
 
         If the query is not complete, as while it is typed, its last word may go on.
         """
+        from localchat.store import search  # 2 ms, most of them for its patterns
+
         return self._database.read(
             lambda connection: search.search(connection, query, limit, is_complete=is_complete)
         )
@@ -317,6 +319,8 @@ class Store:
         Give a few hundred at a time: others can't write meanwhile. Raises InputError for one whose
         messages don't make a tree; nothing is then imported.
         """
+        from localchat.store import importing
+
         now = time.time()
         return self._database.write(
             lambda connection: [importing.add(connection, new, now) for new in conversations]
