@@ -16,6 +16,7 @@ import hashlib
 import json
 import math
 import os
+import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -246,7 +247,7 @@ def _changing(paths: Paths) -> Iterator[dict[str, Any]]:
         found = _load(paths)
         if found is None and lock_file(paths).is_file():
             # It holds pins that someone may still want to read.
-            lock_file(paths).replace(folder / "lock.json.damaged")
+            lock_file(paths).replace(folder / f"lock.json.damaged-{time.time():.0f}")
         found = found or _read(paths)
         yield found
         _write(found, paths)

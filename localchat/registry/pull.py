@@ -76,7 +76,8 @@ def offer_for(
         try:
             return offers.of_catalogue(catalog.find(parsed.text))
         except ModelNotFound:
-            if (known := installed.find(name, paths)) and known.origin != "catalogue":
+            # Imported under a name of its own, or dropped by the catalogue since.
+            if known := installed.find(name, paths):
                 return _again(known)
             raise
     if isinstance(parsed, PathName):

@@ -31,7 +31,7 @@ from localchat.client.socket_client import SocketClient
 from localchat.config import Settings
 from localchat.engine.threads import default_threads
 from localchat.errors import LocalchatError, ModelNotFound
-from localchat.registry import installed, resolve
+from localchat.registry import installed, pull, resolve
 from localchat.types import LoadOptions, ModelRef
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -204,6 +204,16 @@ class Report:
             file.write(json.dumps(line) + "\n")
 
 
+class _Silent:
+    """Shows nothing of a download."""
+
+    def progress(self, done: int, total: int) -> None:
+        pass
+
+    def note(self, text: str) -> None:
+        print(text, file=sys.stderr)
+
+
 def _find_model(path: str | None) -> ModelRef:
     """The file at `path`, or the default model: the user's own, downloaded if it is missing."""
     places = paths.find()
@@ -214,7 +224,7 @@ def _find_model(path: str | None) -> ModelRef:
         return resolve.resolve(name, places)
     except ModelNotFound:
         print(f"Downloading {name} ...", file=sys.stderr)
-        return resolve.pull(name, places, offline=False, progress=lambda done, total: None)
+        return pull.pull(name, places, offline=False, watcher=_Silent()).model
 
 
 def _lend(model: ModelRef, places: paths.Paths) -> ModelRef:
