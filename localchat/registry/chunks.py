@@ -105,7 +105,9 @@ def hash_file(file: BinaryIO, *, most: int | None = None) -> Hasher:
 def write(path: Path, found: Chunks) -> None:
     """Keeps the chunks of the model file at `path`. Raises OSError."""
     temporary = location(path).with_suffix(".chunks.tmp")
-    temporary.write_bytes(found.dump())
+    temporary.unlink(missing_ok=True)
+    with temporary.open("xb") as file:  # never into what is there: a link, or a FIFO
+        file.write(found.dump())
     temporary.replace(location(path))
 
 
