@@ -78,7 +78,10 @@ class History:
 
     def find(self, id_: str | None) -> Conversation:
         """The conversation whose id begins so, or the last one. Raises what opening raises, too."""
-        if not self._places.history.exists():
+        from localchat.store import aside
+
+        history = self._places.history
+        if not history.exists() and not aside.is_unfinished(history):
             raise _nothing_yet()
         self._open()
         if self._error is not None:
