@@ -87,17 +87,19 @@ def _has_all(here: Sequence[StoredMessage], new: Sequence[NewMessage]) -> bool:
         for created in (stored.created, None):
             known.setdefault((stored.parent, stored.role, created), []).append(stored)
     ids: list[int] = []
+    used: set[int] = set()  # several may be alike in all of that
     for message in new:
         parent = None if message.parent is None else ids[message.parent]
         same = next(
             (
                 stored
                 for stored in known.get((parent, message.role, message.created), ())
-                if stored.content.startswith(text(message.content))
+                if stored.id not in used and stored.content.startswith(text(message.content))
             ),
             None,
         )
         if same is None:
             return False
         ids.append(same.id)
+        used.add(same.id)
     return True

@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 import random
 import shutil
-import subprocess
-import sys
+import signal
 from collections.abc import Callable
 from itertools import chain
 from pathlib import Path
+from typing import Any
 
 import apsw
 import pytest
@@ -20,6 +20,7 @@ from localchat.store import aside, migrations, recovery, salvage
 from localchat.store.connection import PAGE_SIZE, connect, every
 from localchat.store.records import Outcome, StoredMessage
 from localchat.store.store import Store
+from tests.store.children import Acknowledge, Child
 from tests.store.conftest import PROVENANCE, Say
 from tests.store.test_file import whole
 
@@ -318,24 +319,27 @@ def test_without_room_for_a_new_file_the_damaged_one_stays(
     Store.open(places).close()
 
 
-STOP_AT = """
-import os, signal, sys
-from localchat import paths
-from localchat.store import aside, connection, recovery
-from localchat.store.store import Store
-steps = int(sys.argv[1])
-def stopping(function):
-    def step(*arguments, **options):
-        global steps
-        if not steps:
-            os.kill(os.getpid(), signal.SIGKILL)
-        steps -= 1
-        return function(*arguments, **options)
-    return step
-os.rename, os.replace, os.fsync = map(stopping, (os.rename, os.replace, os.fsync))
-Store.open(paths.find()).close()
-print("whole")
-"""
+def open_until_step(places: Paths, number: int) -> Callable[[Acknowledge], None]:
+    """Opens the history; the process kills itself before it does step `number` on the disk."""
+
+    def work(acknowledge: Acknowledge) -> None:
+        steps = iter(range(number))
+
+        def stopping(function: Callable[..., Any]) -> Callable[..., Any]:
+            def step(*arguments: Any, **options: Any) -> Any:
+                if next(steps, None) is None:
+                    os.kill(os.getpid(), signal.SIGKILL)
+                return function(*arguments, **options)
+
+            return step
+
+        for name in ("rename", "replace", "fsync"):
+            setattr(os, name, stopping(getattr(os, name)))
+        Store.open(places).close()
+        acknowledge("whole")
+        signal.pause()
+
+    return work
 
 
 def test_recovery_can_be_killed_at_any_step(places: Paths, filled: Contents) -> None:
@@ -346,17 +350,14 @@ def test_recovery_can_be_killed_at_any_step(places: Paths, filled: Contents) -> 
     damaged = original.read_bytes()
     steps = 0
     while True:
-        done = subprocess.run(
-            [sys.executable, "-P", "-c", STOP_AT, str(steps)],
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        child = Child(open_until_step(places, steps))
+        is_whole = bool(child.line())
+        child.kill()
         with Store.open(places) as store:
             assert count(contents(store)) >= 120
             assert altered(contents(store), filled) == 0
         assert any(path.read_bytes() == damaged for path in aside.kept(places.history))
-        if done.stdout:
+        if is_whole:
             break
         whole(places)
         for path in places.data.glob("history.d*"):

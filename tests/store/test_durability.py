@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import random
-import select
-import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -20,34 +17,10 @@ from localchat.store.connection import connect, every
 from localchat.store.database import Database
 from localchat.store.records import Outcome
 from localchat.store.store import Store
+from tests.store.children import Acknowledge, Child
 from tests.store.conftest import PROVENANCE
 from tests.store.test_file import whole
 from tests.store.watched import watched_disk
-
-Acknowledge = Callable[..., None]
-
-
-def in_child(work: Callable[[Acknowledge], None]) -> tuple[int, int]:
-    """(Process id of a child that does `work`, the end of a pipe with what it acknowledges)."""
-    reading, writing = os.pipe()
-    pid = os.fork()
-    if pid:
-        os.close(writing)
-        return pid, reading
-    code = 1
-    try:
-        os.close(reading)
-        pipe = os.fdopen(writing, "w", buffering=1)
-        work(lambda *what: print(*what, file=pipe))
-        code = 0
-    finally:
-        os._exit(code)
-
-
-def acknowledged(reading: int) -> list[list[str]]:
-    """The whole lines that came through the pipe until its end."""
-    with os.fdopen(reading) as pipe:
-        return [line.split() for line in pipe.read().split("\n")[:-1]]
 
 
 def chat(places: Paths, acknowledge: Acknowledge, turns: int | None = None) -> None:
@@ -98,14 +71,11 @@ def kill_at_random(places: Paths, rounds: int) -> int:
     rng = random.Random(rounds)
     steps: list[list[str]] = []
     for _ in range(rounds):
-        pid, reading = in_child(lambda acknowledge: chat(places, acknowledge))
+        child = Child(lambda acknowledge: chat(places, acknowledge))
         if rng.random() < 0.75:  # else it may be killed while it opens the store
-            select.select([reading], [], [], 60.0)
+            steps.append(child.line())
         time.sleep(rng.uniform(0.0, 0.04))
-        os.kill(pid, signal.SIGKILL)
-        _, status = os.waitpid(pid, 0)
-        assert os.WIFSIGNALED(status), "the chat ended by itself"
-        steps += acknowledged(reading)
+        steps += child.kill()
         assert lost(places, steps) == []
     whole(places)
     with Store.open(places) as store:
@@ -157,11 +127,8 @@ def test_the_kills_find_a_planted_bug(
     ids=["150 rows each", "10,000 rows each"],
 )
 def test_writers_do_not_get_in_each_others_way(places: Paths, writers: int, turns: int) -> None:
-    children = [
-        in_child(lambda acknowledge: chat(places, acknowledge, turns)) for _ in range(writers)
-    ]
-    steps = [step for _, reading in children for step in acknowledged(reading)]
-    assert [os.waitpid(pid, 0)[1] for pid, _ in children] == [0] * writers
+    children = [Child(lambda acknowledge: chat(places, acknowledge, turns)) for _ in range(writers)]
+    steps = [step for child in children for step in child.end()]
     assert len(steps) == writers * turns * 2
     assert lost(places, steps) == []
     with Store.open(places) as store:

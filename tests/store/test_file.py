@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import stat
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -20,6 +18,7 @@ from localchat.store.records import Outcome
 from localchat.store.recovery import TABLES
 from localchat.store.store import Store
 from tests.conftest import wait_until
+from tests.store.children import Acknowledge, Child
 from tests.store.conftest import PROVENANCE, Say
 
 
@@ -170,42 +169,28 @@ def test_a_newer_schema_is_read_and_not_written(places: Paths, say: Say, store: 
     assert places.history.exists()
 
 
-OPEN = """
-import sys, os
-from localchat import paths
-from localchat.store.store import Store
-from localchat.store.records import Provenance
-sys.stdin.read(1)
-with Store.open(paths.find()) as store:
-    store.start_turn(None, "Hi", provenance=Provenance("m"))
-    print(store.notes)
-"""
+def open_at_once(places: Paths, count: int) -> None:
+    """So many processes open the history in the same instant, and write to it."""
+    start, go = os.pipe()
 
+    def begin(acknowledge: Acknowledge) -> None:
+        os.close(go)
+        os.read(start, 1)
+        with Store.open(places) as store:
+            store.start_turn(None, "Hi", provenance=PROVENANCE)
+            acknowledge(len(store.notes))
 
-def run_at_once(script: str, count: int) -> list[str]:
-    """The last line of each of so many processes, which go on together."""
-    processes = [
-        subprocess.Popen(
-            [sys.executable, "-P", "-c", script],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        for _ in range(count)
-    ]
-    for process in processes:
-        assert process.stdin
-        process.stdin.write("x")
-        process.stdin.flush()
-    return [process.communicate(timeout=120)[0].strip().splitlines()[-1] for process in processes]
+    children = [Child(begin) for _ in range(count)]
+    os.close(start)
+    os.close(go)
+    assert [child.end() for child in children] == [[["0"]]] * count
+    with Store.open(places) as store:
+        assert store.stats().conversations == count
+    whole(places)
 
 
 def test_processes_that_open_it_at_once_make_it_once(places: Paths) -> None:
-    assert run_at_once(OPEN, 4) == ["()"] * 4
-    with Store.open(places) as store:
-        assert store.stats().conversations == 4
-    whole(places)
+    open_at_once(places, 8)
 
 
 def test_processes_that_open_an_older_one_at_once_migrate_it_once(
@@ -214,10 +199,7 @@ def test_processes_that_open_an_older_one_at_once_migrate_it_once(
     with monkeypatch.context() as patch:
         patch.setattr(migrations, "MIGRATIONS", migrations.MIGRATIONS[:1])
         Store.open(places).close()
-    assert run_at_once(OPEN, 4) == ["()"] * 4
-    with Store.open(places) as store:
-        assert store.stats().conversations == 4
-    whole(places)
+    open_at_once(places, 8)
 
 
 def test_a_file_that_was_removed_is_begun_anew(places: Paths, store: Store, say: Say) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import resource
 
 import pytest
@@ -12,8 +11,8 @@ from localchat.errors import OutOfSpace
 from localchat.paths import Paths
 from localchat.store.records import NewConversation, NewMessage, Outcome
 from localchat.store.store import Store
+from tests.store.children import Acknowledge, Child
 from tests.store.conftest import PROVENANCE
-from tests.store.test_durability import acknowledged, in_child
 from tests.store.test_file import whole
 from tests.store.watched import watched_disk
 
@@ -54,8 +53,7 @@ def test_a_limit_on_files_is_met_as_a_full_disk_is(places: Paths) -> None:
         turn = store.start_turn(None, "Before", provenance=PROVENANCE)
         store.finish(turn.reply, "Answer", "", Outcome("complete"))
 
-    def fill(acknowledge: object) -> None:
-        assert callable(acknowledge)
+    def fill(acknowledge: Acknowledge) -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (400_000, 400_000))
         with Store.open(places) as store, contextlib.suppress(OutOfSpace):
             while True:
@@ -63,9 +61,7 @@ def test_a_limit_on_files_is_met_as_a_full_disk_is(places: Paths) -> None:
                 acknowledge(turn.user)
         acknowledge("full")
 
-    pid, reading = in_child(fill)
-    *asked, (last,) = acknowledged(reading)
-    assert os.waitpid(pid, 0)[1] == 0
+    *asked, (last,) = Child(fill).end()
     assert last == "full"
     with Store.open(places) as store:
         assert [one.content for one in store.path(turn.conversation)] == ["Before", "Answer"]

@@ -5,8 +5,6 @@ from __future__ import annotations
 import fcntl
 import os
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -15,45 +13,31 @@ from localchat.paths import Paths
 from localchat.store.records import Outcome
 from localchat.store.store import Store
 from localchat.store.writers import Writers
+from tests.store.children import Acknowledge, Child
 from tests.store.conftest import PROVENANCE, Say
 
-BEGIN = """
-import sys
-from localchat import paths
-from localchat.store.store import Store
-from localchat.store.records import Provenance
-store = Store.open(paths.find())
-turn = store.start_turn(None, "Why?", provenance=Provenance("m"))
-store.checkpoint(turn.reply, "Because of", "Hm")
-print(turn.conversation, turn.reply, flush=True)
-sys.stdin.read()
-"""
 
+def begin(places: Paths) -> tuple[Child, str, int]:
+    """A process that writes a reply until it is killed."""
 
-def begin() -> tuple[subprocess.Popen[str], str, int]:
-    """A process that writes a reply, until its input ends."""
-    process = subprocess.Popen(
-        [sys.executable, "-P", "-c", BEGIN],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    assert process.stdout
-    conversation, reply = process.stdout.readline().split()
-    return process, conversation, int(reply)
+    def work(acknowledge: Acknowledge) -> None:
+        store = Store.open(places)
+        turn = store.start_turn(None, "Why?", provenance=PROVENANCE)
+        store.checkpoint(turn.reply, "Because of", "Hm")
+        acknowledge(turn.conversation, turn.reply)
+        signal.pause()
 
-
-def end(process: subprocess.Popen[str]) -> None:
-    process.send_signal(signal.SIGKILL)
-    process.communicate()
+    child = Child(work)
+    conversation, reply = child.line()
+    return child, conversation, int(reply)
 
 
 def test_a_reply_whose_process_was_killed_is_incomplete(store: Store, places: Paths) -> None:
-    process, conversation, reply = begin()
+    child, conversation, reply = begin(places)
     try:
         assert store.message(reply).state == "generating"
     finally:
-        end(process)
+        child.kill()
     (_, killed) = store.path(conversation)
     assert (killed.state, killed.content, killed.reasoning) == ("incomplete", "Because of", "Hm")
     assert store.search("because") == []
@@ -64,21 +48,21 @@ def test_a_reply_whose_process_was_killed_is_incomplete(store: Store, places: Pa
     assert store.message(reply).state == "complete"
 
 
-def test_a_killed_reply_can_be_continued_at_once(store: Store) -> None:
-    process, _, reply = begin()
-    end(process)
+def test_a_killed_reply_can_be_continued_at_once(store: Store, places: Paths) -> None:
+    child, _, reply = begin(places)
+    child.kill()
     store.continue_reply(reply, PROVENANCE)
     assert store.message(reply).state == "generating"
 
 
-def test_the_reply_of_a_living_process_is_left_alone(store: Store) -> None:
-    process, _, reply = begin()
+def test_the_reply_of_a_living_process_is_left_alone(store: Store, places: Paths) -> None:
+    child, _, reply = begin(places)
     try:
         turn = store.start_turn(None, "Another", provenance=PROVENANCE)
         assert store.message(reply).state == "generating"
         assert store.message(turn.reply).state == "generating"
     finally:
-        end(process)
+        child.kill()
 
 
 def test_a_store_that_is_closed_writes_no_more(store: Store, places: Paths) -> None:
