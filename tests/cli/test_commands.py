@@ -120,6 +120,7 @@ def test_a_warm_command_imports_nothing_costly(
     choices = ("score", "hi", "-c", "yes", "-c", "no")
     for arguments in (("hi",), ("hi", *schema), ("hi", "--json", "--logprobs", "1"), choices):
         assert imports_of(*arguments) & costly == set()
+    assert imports_of("-t", "greedy", "hi") & costly == {"tomllib"}
     for command in ("ps", "cache"):
         assert imports_of(command) & COSTLY == set()
 

@@ -9,7 +9,7 @@ import click
 from localchat import paths
 from localchat.cli import output
 from localchat.errors import UsageError
-from localchat.presets.folder import Entry, find
+from localchat.presets.folder import Entry, find, own_path
 from localchat.sanitize import clean
 
 
@@ -18,7 +18,8 @@ from localchat.sanitize import clean
 @click.option("-y", "--yes", is_flag=True, help="Don't ask.")
 def command(name: str, yes: bool) -> None:
     """Remove your own preset NAME. If one of that name ships with localchat, it is back."""
-    entry = find(name, paths.find())
+    places = paths.find()
+    entry = find(name, places)
     if not entry.is_own:
         raise UsageError(
             f"The preset {name} ships with localchat and can't be removed; yours can take its"
@@ -28,7 +29,7 @@ def command(name: str, yes: bool) -> None:
     if not yes and not _agreed(entry):
         output.note("Nothing was removed.")
         return
-    entry.path.unlink(missing_ok=True)
+    own_path(name, places).unlink(missing_ok=True)
     output.note(
         f"Removed {entry.path}."
         + (f" The preset {name} is the shipped one again." if entry.is_shipped else "")

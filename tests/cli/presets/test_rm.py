@@ -42,9 +42,9 @@ def test_without_a_terminal_nothing_is_removed_unasked(run: Run, places: Paths) 
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 def test_on_a_terminal_it_is_asked_for(places: Paths) -> None:
     path = write_own("poet", b"", places)
-    code, written = on_terminal("presets", "rm", "poet", typed=b"n\n")
+    code, written = on_terminal("presets", "rm", "poet", answer=(b"[y/N]", b"n\n"))
     assert (code, path.exists()) == (0, True)
     assert f"Remove {path}? [y/N]: ".encode() in written
     assert b"Nothing was removed.\r\n" in written
-    code, _ = on_terminal("presets", "rm", "poet", typed=b"y\n")
+    code, _ = on_terminal("presets", "rm", "poet", answer=(b"[y/N]", b"y\n"))
     assert (code, path.exists()) == (0, False)
