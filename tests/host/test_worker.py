@@ -24,7 +24,7 @@ from localchat.events import Finished, TextDelta
 from localchat.host import worker
 from localchat.host.worker import Worker
 from localchat.paths import Paths
-from localchat.snapshot_files import Entry, entries, load_head, unpack
+from localchat.snapshot_files import Entry, entries, forget, load_head, owner_of, unpack
 from localchat.types import GenerationRequest, LoadOptions, ModelRef, SamplingParams
 from tests.client import has_ended, open_model, patch_engines
 from tests.conftest import wait_until
@@ -97,6 +97,17 @@ def test_a_conversation_goes_on_in_the_next_engine(model: Path, places: Paths) -
     more = turn(f"{PROMPT}{answer} hello")
     assert cached_tokens(client, more) >= TOKENS
     assert ask(client, more)[0] == ask(client, replace(more, reuse_cache=False))[0]
+
+
+@pytest.mark.usefixtures("waits")
+def test_a_conversation_that_was_deleted_meanwhile_is_not_saved(model: Path, places: Paths) -> None:
+    client = open_model(model)
+    ask(client, turn())
+    ask(client, replace(turn("other" + PROMPT), conversation="d"))
+    forget(places.snapshots, ["c"])
+    stop(places)
+    heads = [load_head(entry.path) for entry in saved(places)]
+    assert [head.owner for head in heads if head] == [owner_of("d")]
 
 
 def test_it_is_saved_when_the_engine_has_nothing_to_do(

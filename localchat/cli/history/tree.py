@@ -69,7 +69,8 @@ def _lines(tree: Tree, current: set[int], pen: _Pen) -> Iterator[str]:
         mark = pen.current if message.id in current else pen.other
         if len(before) > _DEEPEST:
             before = f"...{before[-_DEEPEST:]}"
-        yield f"{before}{mark} {voice(message, tree)}: {_beginning(message)}".rstrip(": ")
+        said = f": {text}" if (text := _beginning(message)) else ""
+        yield f"{before}{mark} {voice(message, tree)}{said}"
         stack += [
             (below, *_begins(tree, below, beside, pen))
             for below in reversed(tree.below(message.id))

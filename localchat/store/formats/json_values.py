@@ -7,13 +7,13 @@ after a bad element nothing.
 
 from __future__ import annotations
 
-import io
+import codecs
 import json
 import re
 from collections.abc import Iterator
 from typing import Any, BinaryIO, NamedTuple
 
-_CHUNK = 2**16  # characters
+_CHUNK = 2**16  # bytes
 _LONGEST = 2**26  # characters of one value
 _SPACE = re.compile(r"[ \t\r\n]*")
 _NEAR_END = 12  # characters that may be the beginning of an escaped character
@@ -73,7 +73,8 @@ class _Text:
 
     def __init__(self, file: BinaryIO) -> None:
         # Bytes that are no text spoil the value they are in, not the file.
-        self._file = io.TextIOWrapper(file, "utf-8-sig", errors="surrogateescape", newline="")
+        self._decoder = codecs.getincrementaldecoder("utf-8-sig")("surrogateescape")
+        self._file = file
         self._held = ""
         self.at = 0
 
@@ -136,7 +137,10 @@ class _Text:
     def _fill(self) -> bool:
         """Reads on; twice as much as is held, so that a long value is not begun too often."""
         held = self._held[self.at :]
-        more = self._file.read(min(max(_CHUNK, len(held)), _LONGEST))
+        data, more = b"-", ""
+        while data and not more:
+            data = self._file.read(min(max(_CHUNK, len(held)), _LONGEST))
+            more = self._decoder.decode(data, final=not data)
         self._held, self.at = held + more, 0
         return bool(more)
 
