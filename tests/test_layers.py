@@ -59,6 +59,8 @@ ONLY_IN = {
     "llama_cpp": "llama",
     "textual": "tui",
     "huggingface_hub": "registry",
+    "httpx2": "registry",
+    "apsw": "store",
     "llguidance": "llama",
 }
 THIRD_PARTY_IN_BASE = {"paths": {"platformdirs"}, "config": {"pydantic"}}
