@@ -11,7 +11,7 @@ import pytest
 from localchat.errors import VerificationFailed
 from localchat.host import check
 from localchat.paths import Paths
-from localchat.registry import examine, installed
+from localchat.registry import catalog_folder, examine, installed
 from localchat.registry.pull import pull
 from tests.conftest import Quiet
 from tests.tiny_models import CHATML
@@ -115,6 +115,32 @@ class TestPull:
             pull(REPO, places, offline=False, watcher=watcher)
         assert installed.records(places) == [record]
         assert all(path.exists() for path in files_of(record, places))
+
+    def test_a_template_that_the_catalogue_does_not_know(
+        self,
+        hub: Hub,
+        places: Paths,
+        tiny: Tiny,
+        watcher: Quiet,
+        tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        digest = hub.add(REPO, FILE, tiny())
+        manifest = tmp_path / "catalog" / "odd.toml"
+        manifest.parent.mkdir()
+        manifest.write_text(
+            'name = "odd"\nfamily = "Odd"\nlicence = "MIT"\nparameters = 1\ncontext_length = 1\n'
+            f'template_sha256 = "{"a" * 64}"\n[[files]]\nquantization = "F32"\n'
+            f'size = {tiny().stat().st_size}\nsha256 = "{digest}"\n'
+            f'[[files.sources]]\ntype = "hub"\nrepo = "{REPO}"\nfile = "{FILE}"\n'
+        )
+        monkeypatch.setattr(catalog_folder, "PACKAGED", manifest.parent)
+        record = pull("odd", places, offline=False, watcher=watcher).record
+        assert record.template_sha256 == examine.digest(CHATML)
+        assert watcher.notes[-1] == (
+            "Note: the chat template in the file is not the one the catalogue knows"
+            " (localchat models show odd --template)."
+        )
 
     def test_nothing_but_the_file_and_its_repository_is_asked_for(
         self, hub: Hub, places: Paths, tiny: Tiny, watcher: Quiet

@@ -11,7 +11,7 @@ from localchat.registry import installed, locks
 from localchat.registry.installed import Record
 from tests.cli.terminal import on_terminal
 from tests.client import open_model
-from tests.registry.care import content, files_of, put
+from tests.registry.care import content, files_of, put, write_split
 
 from .conftest import Done, Runner
 
@@ -103,6 +103,12 @@ class TestInUse:
         path.symlink_to(foreign)
         client = open_model(foreign)
         assert f"(process {client.info.pid})" in models("rm", "-y", "mine").err
+
+    def test_one_that_is_split(self, models: Runner, places: Paths, tmp_path: Path) -> None:
+        files = [path.read_bytes() for path in write_split(tmp_path / "split")]
+        record = put(places, *files)
+        client = open_model(record.path(places))
+        assert f"(process {client.info.pid})" in models("rm", "-y", "model").err
 
     def test_an_engine_of_another_model_is_no_obstacle(
         self, models: Runner, mine: Record, tiny: Tiny
