@@ -150,6 +150,9 @@ TREE = [
 ]
 
 
+TRIMMED = Generation(Provenance("m"), trim=Trim((1,)))
+
+
 def test_what_is_being_written_is_incomplete_by_the_time_it_is_read() -> None:
     assert [one["state"] for one in own.to_json(CONVERSATION, TREE)["messages"]] == [
         "complete",
@@ -179,6 +182,10 @@ def change_message(**values: Any) -> Callable[[dict[str, Any]], None]:
         (change_message(parent=-1), "can't be understood at messages.1.parent"),
         (change_message(role="tool"), "can't be understood at messages.1.role"),
         (change_message(state="generating"), "can't be understood at messages.1.state"),
+        (
+            change_message(generations=[own._generation_to_json(TRIMMED, {1: 1})]),
+            "can't be understood: Value error, message 1 names one that comes after it",
+        ),
         (change_message(generations=[{}]), "can't be understood at messages.1.generations.0.model"),
     ],
 )

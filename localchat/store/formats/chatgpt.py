@@ -199,7 +199,7 @@ def _in_order(above: Mapping[str, _Said | None]) -> list[_Said]:
     numbers = {one: number for number, one in enumerate(said)}
     for number, one in enumerate(said):
         before = times[numbers[one.parent]] if one.parent else 0.0
-        times.append(before if one.created is None else max(one.created, before))
+        times.append(before if one.created is None else one.created)
         if one.parent:
             children.setdefault(one.parent, []).append(number)
         else:
