@@ -46,8 +46,8 @@ def connect(path: Path) -> apsw.Connection:
     connection = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READWRITE)
     try:
         connection.set_busy_timeout(_PATIENCE)
-        # Its last user would remove the files beside it by name: when the history has been
-        # replaced meanwhile, those of the new one.
+        # The last one to close the file would merge the log into it: 5 ms of waiting for the disk,
+        # which every one-shot would pay. wal_autocheckpoint does it at one in fifty.
         connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
         every(connection, _PRAGMAS)  # all of them: execute stops at the first row
     except BaseException:

@@ -68,7 +68,9 @@ class _Pages:
         head = log.read(_WAL_HEADER)
         uncommitted: dict[int, int] = {}
         place = _WAL_HEADER
-        while len(frame := os.pread(log.fileno(), _FRAME_HEADER, place)) == _FRAME_HEADER:
+        end = os.fstat(log.fileno()).st_size - _FRAME_HEADER - PAGE_SIZE
+        while place <= end:
+            frame = os.pread(log.fileno(), _FRAME_HEADER, place)
             number, count = struct.unpack_from(">II", frame)
             if frame[8:16] != head[16:24]:  # of an earlier round of the log
                 break

@@ -128,6 +128,17 @@ def test_rows_in_the_log_are_read_too(places: Paths, store: Store, say: Say) -> 
     assert places.history.stat().st_size == merge_point
 
 
+def test_what_was_not_committed_is_not_read(places: Paths, store: Store, say: Say) -> None:
+    turn = say(None, "Hi")
+    log = Path(f"{places.history}-wal")
+    before = log.stat().st_size
+    store.start_turn(turn.conversation, "Not committed", provenance=PROVENANCE)
+    assert log.stat().st_size - before > 2 * PAGE
+    os.truncate(log, log.stat().st_size - 100)  # in the page that ends the transaction
+    texts = [row[4] for _, row in salvage.rows(places.history) if len(row) == 9]
+    assert texts == ["Hi", "Yes."]
+
+
 def test_every_size_of_row_is_read(tmp_path: Path) -> None:
     path = tmp_path / "rows.db"
     connection = apsw.Connection(str(path))
@@ -205,6 +216,20 @@ def test_any_page_can_be_damaged(places: Paths, filled: Contents, seed: int) -> 
     whole(places)
 
 
+def test_damage_is_found_when_the_file_is_opened(places: Paths, filled: Contents) -> None:
+    overwrite(places.history, places.history.stat().st_size // PAGE // 2, b"\0" * PAGE)
+    with Store.open(places, check_budget=10.0) as store:
+        assert len(store.notes) == 1
+
+
+def test_a_check_on_opening_ends_with_its_time(places: Paths, filled: Contents) -> None:
+    overwrite(places.history, places.history.stat().st_size // PAGE // 2, b"\0" * PAGE)
+    with Store.open(places, check_budget=1e-9) as store:
+        assert store.notes == ()
+        store.check()
+        assert len(store.notes) == 1
+
+
 def test_messages_without_their_conversation_get_a_new_one(places: Paths, filled: Contents) -> None:
     connection = connect(places.history)
     root = connection.execute("SELECT rootpage FROM sqlite_schema WHERE name = 'conversations'").get
@@ -251,6 +276,35 @@ def test_one_that_others_have_open_is_replaced_for_all(places: Paths, filled: Co
         assert first.message(turn.reply).content == "Answer"
         assert first.tree(turn.conversation) == second.tree(turn.conversation)
     assert len(kept_files(places)) >= 1
+    whole(places)
+
+
+def test_what_another_has_recovered_is_not_recovered_again(places: Paths, filled: Contents) -> None:
+    with Store.open(places) as first, Store.open(places) as second:
+        for store in (first, second):
+            store._database._recover(apsw.CorruptError("found by both"))
+        assert (len(first.notes), len(second.notes)) == (1, 0)
+        assert altered(contents(second), filled) == 0
+    assert [name for name in kept_files(places) if name.endswith(".db")] == [
+        "history.damaged-DAY-1.db"
+    ]
+
+
+def test_a_lost_message_leaves_no_gap(places: Paths, say: Say) -> None:
+    turn = say(None, "One", system="Count.")
+    for word in ("Two", "Three"):
+        last = say(turn.conversation, word)
+    aside_from = say(turn.conversation, "Deux", parent=turn.reply)
+    connection = connect(places.history)
+    every(connection, "PRAGMA foreign_keys = OFF")
+    every(connection, f"DELETE FROM messages WHERE seq = {last.user}")
+    every(connection, f"UPDATE conversations SET leaf = {last.user}")
+    connection.close()
+    with Store.open(places) as store:
+        store._database._recover(apsw.CorruptError("a test"))
+        found = [one.content for one in store.path(turn.conversation, last.reply)]
+        assert found == ["Count.", "One", "Yes.", "Two", "Yes.", "Yes."]
+        assert store.conversation(turn.conversation).leaf == aside_from.reply
     whole(places)
 
 
@@ -357,6 +411,9 @@ def test_recovery_can_be_killed_at_any_step(places: Paths, filled: Contents) -> 
             assert count(contents(store)) >= 120
             assert altered(contents(store), filled) == 0
         assert any(path.read_bytes() == damaged for path in aside.kept(places.history))
+        assert {name.partition(".db")[0] for name in kept_files(places)} == {
+            "history.damaged-DAY-1"
+        }
         if is_whole:
             break
         whole(places)

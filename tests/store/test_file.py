@@ -13,7 +13,7 @@ import pytest
 from localchat.errors import HistoryFailed, HistoryReadOnly, LocalchatError
 from localchat.paths import Paths
 from localchat.store import migrations
-from localchat.store.connection import connect, every
+from localchat.store.connection import connect, create, every
 from localchat.store.records import Outcome
 from localchat.store.recovery import TABLES
 from localchat.store.store import Store
@@ -54,6 +54,18 @@ def test_it_is_private_under_any_umask(places: Paths, umask: int) -> None:
         Path("history.writers"): 0o700,
         writer: 0o600,
     }
+
+
+def test_a_new_file_is_private_from_the_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("localchat.store.connection._make_private", lambda _: None)
+    before = os.umask(0)
+    try:
+        create(tmp_path / "new").close()
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE((tmp_path / "new").stat().st_mode) == 0o600
 
 
 def test_a_file_that_others_can_read_is_made_private(places: Paths, say: Say) -> None:

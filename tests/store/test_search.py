@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -11,7 +13,7 @@ from localchat.store.search import parse
 from localchat.store.store import Store
 from tests.store.conftest import PROVENANCE, Say
 
-NOW = 2_000_000_000.0
+NOW = time.time()
 
 
 def conversation(*texts: str, created: float = NOW) -> NewConversation:
@@ -129,8 +131,8 @@ def test_new_and_short_messages_come_first(store: Store) -> None:
     year = 365 * 86_400.0
     store.add(
         [
-            conversation("old apple", created=NOW - 3 * year),
             conversation("new apple", created=NOW),
+            conversation("old apple", created=NOW - 3 * year),
             conversation("apple " + "and much else " * 30, created=NOW),
             *(conversation(f"nothing {number}") for number in range(20)),
         ]

@@ -14,6 +14,7 @@ from localchat.paths import Paths
 from localchat.store.records import Outcome
 from localchat.store.store import Store
 from tests.store.conftest import PROVENANCE
+from tests.store.test_file import whole
 
 
 @dataclass
@@ -53,6 +54,7 @@ class Tree(RuleBasedStateMachine):
     def teardown(self) -> None:
         for store in self.stores:
             store.close()
+        whole(self.places)
         self.folder.cleanup()
 
     def words(self) -> str:

@@ -122,9 +122,12 @@ def test_a_reply_goes_on_where_it_was_cut_off(store: Store) -> None:
     other = PROVENANCE._replace(model="other")
     assert store.continue_reply(turn.reply, other) == turn
     assert store.message(turn.reply).state == "generating"
-    store.finish(turn.reply, "1 2 3", "hm", Outcome("complete", "stop", 2))
+    assert store.search("2") == []
+    store.finish(turn.reply, "1 3", "hm", Outcome("complete", "stop", 2))
     reply = store.message(turn.reply)
-    assert (reply.content, reply.state) == ("1 2 3", "complete")
+    assert (reply.content, reply.state) == ("1 3", "complete")
+    assert store.search("2") == []
+    assert [hit.message for hit in store.search("3")] == [turn.reply]
     first, second = reply.generations
     assert (first.provenance, first.content_from, first.seed) == (PROVENANCE, 0, 1)
     assert (second.provenance, second.content_from, second.reasoning_from) == (other, 3, 2)
