@@ -121,7 +121,7 @@ def _mentioned(paths: Paths) -> set[str]:
     """
     lock = installed.lock_file(paths)
     found = set()
-    for path in (lock, lock.with_suffix(".json.damaged")):
+    for path in (lock, *lock.parent.glob(f"{lock.name}.damaged-*")):
         with suppress(FileNotFoundError):
             found |= set(re.findall("[0-9a-f]{64}", path.read_bytes().decode("latin-1")))
     return found

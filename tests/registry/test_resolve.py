@@ -121,8 +121,8 @@ def test_a_lock_file_that_is_lost_costs_one_hash(
     for _ in range(2):
         assert resolve.resolve("wee", sample.places) == kept
         assert hashed == [sample.installed]
-    damaged = lock.with_suffix(".json.damaged")
-    assert (damaged.read_bytes() if damaged.exists() else None) == content
+    aside = [path.read_bytes() for path in lock.parent.glob("lock.json.damaged-*")]
+    assert aside == ([content] if content is not None else [])
     record = installed.find("tiny", sample.places)
     assert record is not None
     assert record.sources == {
