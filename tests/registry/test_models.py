@@ -11,6 +11,7 @@ import pytest
 
 from localchat.engine.chat_template import ChatTemplate
 from localchat.fit import KV_BYTES, Footprint
+from localchat.registry import catalog
 from localchat.registry.manifest import HubSource, Manifest, PypiSource
 from localchat.types import Message
 
@@ -152,3 +153,13 @@ def test_a_template_of_the_catalogue_tells_the_speakers_apart(model: Manifest) -
     assert spoken.removeprefix("<s>")
     assert spoken not in before_reply.partition("ONE")[2]  # the reply is not the user's
     assert "FIRST" in template.render((Message("system", "FIRST"), *turns)).partition("ONE")[0]
+
+
+def test_a_name_alone_means_q4_k_m_where_there_is_one() -> None:
+    """What users of such tools expect; but the starter is the file that a package carries."""
+    others = [
+        manifest.name
+        for manifest in catalog.load()
+        if "Q4_K_M" in {file.quantization for file in manifest.files[1:]}
+    ]
+    assert others == ["smollm2-135m"]
