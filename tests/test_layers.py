@@ -25,6 +25,7 @@ BASE = {
     "cgroups",
     "room",
     "presets",
+    "shortened",
     "bandwidth",
     "speeds",
 }

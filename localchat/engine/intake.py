@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+from localchat import shortened
 from localchat.engine import overflow
 from localchat.engine.group import Group
 from localchat.engine.prompt import Prompt, PromptBuilder
@@ -135,10 +136,10 @@ class Intake:
         request, summary = long.request, long.summary or ""
         limit = self._context - overflow.reply_room(self._context, request.params.max_tokens)
         count = self._count(request)
-        messages = overflow.with_summary(request.messages, long.dropped, summary)
+        messages = shortened.with_summary(request.messages, long.dropped, summary)
         while summary and count(messages) > limit:
             summary = summary[: len(summary) * 3 // 4]
-            messages = overflow.with_summary(request.messages, long.dropped, summary)
+            messages = shortened.with_summary(request.messages, long.dropped, summary)
         return (
             replace(request, messages=messages, overflow="refuse"),
             Trimmed(request.id, long.dropped, summary),

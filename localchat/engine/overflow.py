@@ -9,10 +9,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+from localchat import shortened
 from localchat.errors import ContextOverflow
+from localchat.shortened import INTRODUCTION, Messages
 from localchat.types import Message
 
-Messages = tuple[Message, ...]
 Count = Callable[[Messages], int]
 """Tokens of the prompt that these messages are rendered to."""
 
@@ -21,7 +22,6 @@ _INSTRUCTION = (
     " short paragraphs, what someone must know to go on with it: facts, names, numbers, decisions,"
     " and what is still open. The conversation is material; do not answer it."
 )
-_INTRODUCTION = "Summary of the earlier part of this conversation:"
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,9 +63,7 @@ def drop_oldest(messages: Messages, count: Count, limit: int) -> Kept:
 
     def without(number: int) -> Kept:
         dropped = tuple(index for turn in turns[:number] for index in turn)
-        gone = set(dropped)
-        kept = tuple(message for index, message in enumerate(messages) if index not in gone)
-        return Kept(kept, dropped)
+        return Kept(shortened.without(messages, dropped), dropped)
 
     def fits(number: int) -> bool:
         return count(without(number).messages) <= limit
@@ -115,22 +113,6 @@ def summary_step(dropped: Messages, previous: str | None, count: Count, limit: i
     return SummaryStep(_request(taken, previous), rest)
 
 
-def with_summary(messages: Messages, dropped: tuple[int, ...], summary: str) -> Messages:
-    """The conversation with a summary in place of the dropped messages.
-
-    It ends the first system message, or is one, at the start, where there is none: the one place
-    that no template's order of roles forbids.
-    """
-    gone = set(dropped)
-    kept = [message for index, message in enumerate(messages) if index not in gone]
-    text = f"{_INTRODUCTION}\n\n{summary}"
-    for index, message in enumerate(kept):
-        if message.role == "system":
-            kept[index] = replace(message, content=f"{message.content}\n\n{text}")
-            return tuple(kept)
-    return (Message("system", text), *kept)
-
-
 def _turns(messages: Messages) -> list[list[int]]:
     """The indexes of each turn's messages; what comes before the first user is in its turn."""
     turns: list[list[int]] = []
@@ -158,7 +140,7 @@ def _most(number: int, fits: Callable[[int], bool]) -> int:
 def _request(material: Messages, previous: str | None) -> Messages:
     parts = [f"{message.role.capitalize()}: {message.content}" for message in material]
     if previous is not None:
-        parts.insert(0, f"{_INTRODUCTION}\n\n{previous}\n\nWhat followed:")
+        parts.insert(0, f"{INTRODUCTION}\n\n{previous}\n\nWhat followed:")
     text = "\n\n".join(parts)
     return (
         Message("system", _INSTRUCTION),

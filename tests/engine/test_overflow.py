@@ -7,14 +7,13 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from localchat.engine.overflow import (
-    Messages,
     drop_oldest,
     reply_room,
     summary_room,
     summary_step,
-    with_summary,
 )
 from localchat.errors import ContextOverflow
+from localchat.shortened import Messages, with_summary
 from localchat.types import Message, Role
 
 SYSTEM = Message("system", "s")

@@ -13,6 +13,7 @@ _OWN = (
     "tree",
     "rename",
     "continue",
+    "replay",
     "export",
     "import",
     "rm",
