@@ -232,6 +232,7 @@ class TestNames:
         with pytest.raises(UsageError, match="is the name of another model") as caught:
             bring(model, way, name=name)
         assert caught.value.hint == "the same command with --name ANOTHER-NAME"
+        assert bring.seen == []  # it is said before gigabytes are copied
         assert model.exists()
         assert bring.is_untouched()
 
