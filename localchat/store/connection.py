@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import stat
 from collections.abc import Iterator, Mapping, Sequence
@@ -37,7 +38,8 @@ PAGE_SIZE = 4096
 SIDE_FILES = ("-wal", "-shm")
 """What SQLite's files beside the history are called: its name and this."""
 
-Damage = (apsw.CorruptError, apsw.NotADBError)
+Damage = (apsw.CorruptError, apsw.NotADBError, UnicodeDecodeError, json.JSONDecodeError)
+"""What a damaged file shows itself by: to SQLite, or within a text, which it does not look into."""
 
 
 def connect(path: Path) -> apsw.Connection:

@@ -211,7 +211,7 @@ class Database:
             self._recover(damage)
             return job()
 
-    def _recover(self, damage: apsw.Error) -> None:
+    def _recover(self, damage: Exception) -> None:
         opened = self._identity
         with self._lock.held():
             self._look()

@@ -6,6 +6,7 @@ The new file is complete before the damaged one is moved, see `aside`.
 from __future__ import annotations
 
 import contextlib
+import json
 from pathlib import Path
 from typing import NamedTuple
 
@@ -75,8 +76,17 @@ def _fill(connection: apsw.Connection, damaged: Path) -> None:
     _mend(connection)
 
 
+def _is_json(*values: object) -> bool:
+    try:
+        json.loads(str(values[0]))
+    except json.JSONDecodeError:
+        return False
+    return True
+
+
 def _mend(connection: apsw.Connection) -> None:
     """Makes a whole of what was found: conversations for their messages, parents, leaves."""
+    connection.create_scalar_function("is_json", _is_json, 1)
     orphans = every(
         connection,
         """SELECT conversation, min(created), max(created) FROM messages
@@ -102,8 +112,8 @@ def _mend(connection: apsw.Connection) -> None:
         ) WHERE leaf IS NULL OR NOT EXISTS (
             SELECT 1 FROM messages WHERE seq = leaf AND conversation = conversations.id
         );
-        UPDATE conversations SET settings = '{}' WHERE NOT json_valid(settings);
-        UPDATE generations SET params = '{}' WHERE NOT json_valid(params);
-        UPDATE generations SET dropped = NULL WHERE NOT json_valid(dropped);
+        UPDATE conversations SET settings = '{}' WHERE NOT is_json(settings);
+        UPDATE generations SET params = '{}' WHERE NOT is_json(params);
+        UPDATE generations SET dropped = NULL WHERE dropped IS NOT NULL AND NOT is_json(dropped);
         DELETE FROM generations WHERE message NOT IN (SELECT seq FROM messages);
     """)

@@ -322,8 +322,9 @@ class Store:
         from localchat.store import importing
 
         now = time.time()
+        read = list(conversations)  # an error in reading them is none of the history's
         return self._database.write(
-            lambda connection: [importing.add(connection, new, now) for new in conversations]
+            lambda connection: [importing.add(connection, new, now) for new in read]
         )
 
     def delete(self, conversations: Iterable[str]) -> int:

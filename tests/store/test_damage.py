@@ -139,6 +139,20 @@ def test_what_was_not_committed_is_not_read(places: Paths, store: Store, say: Sa
     assert texts == ["Hi", "Yes."]
 
 
+def test_an_earlier_round_of_the_log_is_not_read(places: Paths, store: Store) -> None:
+    turn = store.start_turn(None, "Hi", provenance=PROVENANCE)
+    for number in range(20):
+        store.checkpoint(turn.reply, f"Old {number}")
+    store._database.read(lambda connection: connection)
+    connection = connect(places.history)
+    every(connection, "PRAGMA wal_checkpoint(RESTART)")
+    connection.close()
+    size = Path(f"{places.history}-wal").stat().st_size
+    store.checkpoint(turn.reply, "New")
+    assert Path(f"{places.history}-wal").stat().st_size == size
+    assert [row[4] for _, row in salvage.rows(places.history) if len(row) == 9] == ["Hi", "New"]
+
+
 def test_every_size_of_row_is_read(tmp_path: Path) -> None:
     path = tmp_path / "rows.db"
     connection = apsw.Connection(str(path))
@@ -279,6 +293,36 @@ def test_one_that_others_have_open_is_replaced_for_all(places: Paths, filled: Co
     whole(places)
 
 
+@pytest.mark.parametrize(
+    ("text", "damaged"),
+    [
+        (b"Hello, long lost", b"Hello, l\xffng lost"),
+        (b'{"mood":"blue"}', b'{"mood""blue"}\xff'),
+        (b'"temperature":0.7', b'"temperature""0.7'),
+    ],
+)
+def test_damage_within_a_text(places: Paths, say: Say, text: bytes, damaged: bytes) -> None:
+    turn = say(None, "Hello, long lost friend", settings={"mood": "blue"})
+    merge(places)
+    data = places.history.read_bytes()
+    assert data.count(text) >= 1
+    places.history.write_bytes(data.replace(text, damaged))
+    with Store.open(places) as store:
+        store.conversation(turn.conversation)
+        user, reply = store.path(turn.conversation)
+        assert user.content in ("Hello, long lost friend", "Hello, l\ufffdng lost friend")
+        assert reply.generations[0].provenance.params in ({}, PROVENANCE.params)
+        assert len(store.notes) == 1
+    whole(places)
+
+
+def test_special_numbers_outlive_recovery(places: Paths, store: Store) -> None:
+    params = {"logit_bias": [[5, float("-inf")]]}
+    turn = store.start_turn(None, "Hi", provenance=PROVENANCE._replace(params=params))
+    store._database._recover(apsw.CorruptError("a test"))
+    assert store.message(turn.reply).generations[0].provenance.params == params
+
+
 def test_what_another_has_recovered_is_not_recovered_again(places: Paths, filled: Contents) -> None:
     with Store.open(places) as first, Store.open(places) as second:
         for store in (first, second):
@@ -398,7 +442,8 @@ def open_until_step(places: Paths, number: int) -> Callable[[Acknowledge], None]
 
 def test_recovery_can_be_killed_at_any_step(places: Paths, filled: Contents) -> None:
     overwrite(places.history, 1, b"\0" * PAGE)
-    Path(f"{places.history}-wal").write_bytes(b"")
+    log = Path(f"{places.history}-wal")
+    log.write_bytes(b"")
     original = places.history.with_suffix(".original")
     shutil.copy(places.history, original)
     damaged = original.read_bytes()
@@ -420,5 +465,6 @@ def test_recovery_can_be_killed_at_any_step(places: Paths, filled: Contents) -> 
         for path in places.data.glob("history.d*"):
             path.unlink()
         shutil.copy(original, places.history)
+        log.write_bytes(b"")
         steps += 1
     assert steps >= 4

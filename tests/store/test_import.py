@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
 
 from localchat.errors import InputError
@@ -93,6 +95,17 @@ def test_a_source_is_imported_once(store: Store) -> None:
     assert store.conversation(first).source == "chatgpt:1"
     store.delete([first])
     assert store.add([new]) != [None]
+
+
+def test_an_error_in_what_is_imported_is_not_taken_for_damage(store: Store) -> None:
+    def broken() -> Iterator[NewConversation]:
+        yield NewConversation((NewMessage("user", "Good"),))
+        b"\xff".decode()
+
+    with pytest.raises(UnicodeDecodeError):
+        store.add(broken())
+    assert store.notes == ()
+    assert store.stats().conversations == 0
 
 
 def test_what_is_not_told_is_made_up(store: Store) -> None:
