@@ -12,8 +12,8 @@ from localchat import config, errors
 from localchat.cli.commands import group
 from localchat.errors import LocalchatError
 from localchat.paths import find
-from localchat.registry.listing import listing
-from localchat.registry.portrait import count
+from localchat.registry.catalogue.listing import listing
+from localchat.registry.catalogue.portrait import count
 
 
 def help_text(*command: str) -> str:

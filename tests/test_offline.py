@@ -16,9 +16,9 @@ import pytest
 
 from tests.cli.terminal import COMMAND
 from tests.conftest import CommandRunner
-from tests.registry.care import FILE, REPO
 from tests.registry.hub import Hub
 from tests.registry.hub import hub as hub
+from tests.registry.planted import FILE, REPO
 
 # Imported by every interpreter that finds it on its path, before anything else.
 WATCH = """

@@ -86,7 +86,7 @@ def _end(code: int) -> str:
 
 
 def _installed(places: Paths) -> list[str]:
-    from localchat.registry.listing import listing
+    from localchat.registry.catalogue.listing import listing
 
     return [row.name for row in listing(places) if row.installed]
 

@@ -41,7 +41,7 @@ def _mark(places: Paths) -> None:
 
 def _recommend(settings: Settings, places: Paths) -> None:
     from localchat.cli.models.recommend import choose
-    from localchat.registry.fits import size
+    from localchat.registry.fitting.ranking import size
 
     best = choose(settings, places).fit
     candidate = best.candidate

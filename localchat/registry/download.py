@@ -20,9 +20,10 @@ from localchat.errors import (
     VerificationFailed,
 )
 from localchat.paths import Paths, make_private
-from localchat.registry import installed, locks, space, verify
-from localchat.registry.manifest import HubSource, PypiSource, Source, UrlSource
-from localchat.registry.partial import OtherFile, Partial, WrongBytes
+from localchat.registry import installed
+from localchat.registry.catalogue.manifest import HubSource, PypiSource, Source, UrlSource
+from localchat.registry.files import locks, space, verify
+from localchat.registry.files.partial import OtherFile, Partial, WrongBytes
 from localchat.registry.sources import pypi
 from localchat.registry.sources.address import Remote
 

@@ -24,7 +24,7 @@ from typing import Any, Literal, get_args
 
 from localchat import __version__
 from localchat.paths import Paths, make_private
-from localchat.registry.verify import Stamp, stamp
+from localchat.registry.files.verify import Stamp, stamp
 from localchat.types import ModelRef, SamplingParams
 
 Origin = Literal["catalogue", "hub", "url", "import"]

@@ -9,12 +9,14 @@ from dataclasses import dataclass, replace
 
 from localchat.errors import LocalchatError, ModelNotFound, NetworkNeeded, VerificationFailed
 from localchat.paths import Paths, make_private
-from localchat.registry import blobs, download, elsewhere, installed, locks, names, verify
+from localchat.registry import download, installed
+from localchat.registry.catalogue import names
+from localchat.registry.catalogue.manifest import Blob
+from localchat.registry.catalogue.names import CatalogueName, HubName, PathName, UrlName
+from localchat.registry.catalogue.offers import Offer
 from localchat.registry.download import Wanted, Watcher
+from localchat.registry.files import blobs, elsewhere, locks, verify
 from localchat.registry.installed import Record
-from localchat.registry.manifest import Blob
-from localchat.registry.names import CatalogueName, HubName, PathName, UrlName
-from localchat.registry.offers import Offer
 from localchat.types import ModelRef
 
 
@@ -67,7 +69,7 @@ def offer_for(
 
     Offline, what was installed under the name is what it offers.
     """
-    from localchat.registry import catalog, offers
+    from localchat.registry.catalogue import catalog, offers
 
     parsed = names.parse(installed.aliases(paths).get(name.lower(), name))
     if isinstance(parsed, UrlName) and (page := offers.of_page(parsed.url)):
@@ -104,7 +106,7 @@ def offer_for(
 
 def _is_taken(offer: Offer, paths: Paths) -> bool:
     """Whether the name that an address's end gives a file is that of another model already."""
-    from localchat.registry import catalog
+    from localchat.registry.catalogue import catalog
 
     known = installed.find(offer.name, paths)
     if known is not None and not set(offer.keys) <= set(known.keys):
@@ -118,8 +120,8 @@ def _is_taken(offer: Offer, paths: Paths) -> bool:
 
 def _again(known: Record) -> Offer:
     """What is recorded, as an offer: the same files from the same sources."""
-    from localchat.registry.manifest import ModelFile
-    from localchat.registry.offers import Offer
+    from localchat.registry.catalogue.manifest import ModelFile
+    from localchat.registry.catalogue.offers import Offer
 
     def fields(part: installed.Part) -> dict[str, object]:
         sources = (known.sources or {}).get(part.sha256)
@@ -162,7 +164,7 @@ def _install(offer: Offer, paths: Paths, *, offline: bool, watcher: Watcher, tok
         record = _record(offer, wanted, served, before, paths)
         blobs.lay_out(record.parts, paths)
     if before is None or before.sha256 != record.sha256:
-        from localchat.registry import examine, removal
+        from localchat.registry.care import examine, removal
 
         try:
             template = examine.first_look(record, paths, watcher, offer.template_sha256)
@@ -182,7 +184,7 @@ def _pin(
     """The bytes that are wanted; what the catalogue leaves open, the hub says, or the lock file."""
     if blob.sha256 is not None and blob.size is not None:
         return Wanted(blob.size, blob.sha256, blob.sources)
-    from localchat.registry.offers import hub_source
+    from localchat.registry.catalogue.offers import hub_source
     from localchat.registry.sources import hub
 
     source = hub_source(blob)

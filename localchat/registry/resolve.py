@@ -15,13 +15,15 @@ from typing import TYPE_CHECKING
 from localchat import __version__
 from localchat.errors import LocalchatError, ModelLoadFailed, ModelNotFound, VerificationFailed
 from localchat.paths import Paths
-from localchat.registry import blobs, installed, names, verify
+from localchat.registry import installed
+from localchat.registry.catalogue import names
+from localchat.registry.files import blobs, verify
 from localchat.registry.installed import Part, Record
 from localchat.types import ModelRef
 
 if TYPE_CHECKING:
-    from localchat.registry.catalog import Entry
-    from localchat.registry.manifest import Blob
+    from localchat.registry.catalogue.catalog import Entry
+    from localchat.registry.catalogue.manifest import Blob
 
 
 def resolve(name: str, paths: Paths) -> ModelRef:
@@ -41,14 +43,14 @@ def resolve(name: str, paths: Paths) -> ModelRef:
     if isinstance(parsed, names.PathName):
         return _from_path(name)
     if isinstance(parsed, names.CatalogueName):
-        from localchat.registry import catalog
+        from localchat.registry.catalogue import catalog
 
         entry = catalog.find(parsed.text)
         if found := _unrecorded(entry, paths):
             return found
         name = entry.name
     if isinstance(parsed, names.UrlName):
-        from localchat.registry import offers
+        from localchat.registry.catalogue import offers
 
         if page := offers.of_page(parsed.url):
             return resolve(str(page), paths)
@@ -94,7 +96,7 @@ def _verified(part: Part, known: Record, paths: Paths) -> Part:
 
 
 def _up_to_date(record: Record) -> Record:
-    from localchat.registry import catalog
+    from localchat.registry.catalogue import catalog
 
     try:
         manifest = catalog.find(record.name).manifest

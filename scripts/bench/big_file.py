@@ -15,7 +15,7 @@ from pathlib import Path
 from common import Setup
 
 from localchat import paths
-from localchat.registry import verify
+from localchat.registry.files import verify
 from localchat.types import ModelRef
 
 _STEP = 2**24

@@ -11,7 +11,7 @@ from common import Report, Setup, alternate, engine, parser, prepare, stop_engin
 from streams import ask
 
 from localchat import speeds
-from localchat.registry import candidates, capacity, decode_speed
+from localchat.registry.fitting import candidates, capacity, decode_speed
 from localchat.types import GenerationRequest, SamplingParams
 
 _FIT_GOAL, _LIST_GOAL = 1000, 150  # ms

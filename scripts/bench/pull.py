@@ -19,7 +19,7 @@ _FETCH = """
 import resource, sys, time
 from localchat import paths
 from localchat.registry import download
-from localchat.registry.manifest import UrlSource
+from localchat.registry.catalogue.manifest import UrlSource
 
 class Watcher:
     def progress(self, done, total): pass

@@ -10,7 +10,7 @@ from pathlib import Path
 from big_file import parser, prepare, rate
 from common import Report, Setup, alternate
 
-from localchat.registry import verify
+from localchat.registry.files import verify
 
 _GOAL = 0.8
 

@@ -18,11 +18,11 @@ from localchat.cli import hint
 from localchat.cli.models import recommend
 from localchat.config import Settings
 from localchat.paths import Paths
-from localchat.registry import fits
-from localchat.registry.recommendation import Recommendation
+from localchat.registry.fitting import ranking as fits
+from localchat.registry.fitting.recommendation import Recommendation
 from localchat.types import ModelRef
 from tests.conftest import CommandRunner
-from tests.registry.test_fits import MACHINE, MODEL
+from tests.registry.fitting.test_ranking import MACHINE, MODEL
 
 COMMAND = [sys.executable, "-P", "-m", "localchat.cli.main"]
 STARTER = ModelRef("smollm2-135m", "/m.gguf")

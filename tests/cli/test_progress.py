@@ -13,9 +13,9 @@ import pytest
 from localchat.cli import progress
 from localchat.cli.progress import Events, Lines, Silent, shown
 from tests.cli.terminal import on_terminal
-from tests.registry.care import FILE, REPO
 from tests.registry.hub import Hub
 from tests.registry.hub import hub as hub
+from tests.registry.planted import FILE, REPO
 
 Tiny = Callable[..., Path]
 MB = 10**6

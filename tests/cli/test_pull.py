@@ -14,14 +14,15 @@ import pytest
 
 from localchat.cli import main
 from localchat.paths import Paths
-from localchat.registry import installed, locks
+from localchat.registry import installed
+from localchat.registry.files import locks
 from tests.cli.terminal import COMMAND
 from tests.conftest import CommandRunner
-from tests.registry.care import FILE, REPO, spoil
 from tests.registry.conftest import Sample
 from tests.registry.conftest import sample as sample
 from tests.registry.hub import Hub
 from tests.registry.hub import hub as hub
+from tests.registry.planted import FILE, REPO, spoil
 
 Tiny = Callable[..., Path]
 NAME = f"{REPO}:Q4_K_M"

@@ -16,15 +16,16 @@ from pathlib import Path
 import pytest
 
 from localchat.paths import Paths
-from localchat.registry import catalog, catalog_folder, installed, pull
+from localchat.registry import installed, pull
+from localchat.registry.catalogue import catalog
+from localchat.registry.catalogue import folder as catalog_folder
+from localchat.registry.catalogue.manifest import ModelFile
 from localchat.registry.download import Wanted
 from localchat.registry.installed import Record
-from localchat.registry.manifest import ModelFile
 from localchat.registry.pull import Pulled
 from tests.conftest import Quiet
-
-from .hub import Hub
-from .hub import hub as hub
+from tests.registry.hub import Hub
+from tests.registry.hub import hub as hub
 
 PARTS = 2
 CUT = 1_000_000
@@ -36,7 +37,9 @@ import os, signal, sys, time
 signal.signal(signal.SIGINT, signal.default_int_handler)
 from pathlib import Path
 from localchat import paths
-from localchat.registry import catalog_folder, examine, pull
+from localchat.registry import pull
+from localchat.registry.care import examine
+from localchat.registry.catalogue import folder as catalog_folder
 from localchat.registry.sources import pypi
 catalog_folder.PACKAGED = Path(sys.argv[1])
 examine.first_look = lambda *_: None  # its bytes are no GGUF
@@ -161,7 +164,7 @@ def sample(tmp_path: Path, places: Paths, monkeypatch: pytest.MonkeyPatch) -> Sa
     model = Sample(made, places)
     monkeypatch.setattr(catalog_folder, "PACKAGED", model.catalog)
     # Its bytes are random: no engine could say that its tensors are sound.
-    monkeypatch.setattr("localchat.registry.examine.first_look", lambda *_: None)
+    monkeypatch.setattr("localchat.registry.care.examine.first_look", lambda *_: None)
     for name in [name for name in os.environ if name.startswith("PIP_")]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)

@@ -9,11 +9,10 @@ import pytest
 
 from localchat.paths import Paths
 from localchat.registry import download, installed
+from localchat.registry.catalogue.manifest import HubSource, Source, UrlSource
 from localchat.registry.download import Wanted
-from localchat.registry.manifest import HubSource, Source, UrlSource
 from localchat.registry.sources import patience
-
-from .hub import Hub
+from tests.registry.hub import Hub
 
 REPO = "owner/model-GGUF"
 NAME = "model.Q4_K_M.gguf"

@@ -18,9 +18,9 @@ from types import TracebackType
 
 import pytest
 
-from .faults import GOOD, Fault, Schedule
-from .hub_server import Server
-from .traffic import Body, Request
+from tests.registry.faults import GOOD, Fault, Schedule
+from tests.registry.hub_server import Server
+from tests.registry.traffic import Body, Request
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from contextlib import suppress
 from http.server import ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any
 
-from .hub_wire import Handler
+from tests.registry.hub_wire import Handler
 
 if TYPE_CHECKING:
     from .hub import Hub

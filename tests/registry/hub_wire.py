@@ -9,9 +9,9 @@ from http.server import BaseHTTPRequestHandler
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import parse_qs, quote, unquote, urlsplit
 
-from .faults import GOOD, WITHOUT_LENGTH, Fault, Kind
-from .traffic import Body, Request
-from .transfer import Transfer
+from tests.registry.faults import GOOD, WITHOUT_LENGTH, Fault, Kind
+from tests.registry.traffic import Body, Request
+from tests.registry.transfer import Transfer
 
 if TYPE_CHECKING:
     from .hub import Blob

@@ -19,11 +19,11 @@ import pytest
 
 from localchat.errors import LocalchatError, NetworkNeeded, OutOfSpace, VerificationFailed
 from localchat.paths import make_private
-from localchat.registry import chunks, download
+from localchat.registry import download
+from localchat.registry.files import chunks
 from localchat.registry.sources import pypi
 from tests.conftest import Quiet, wait_until
-
-from .conftest import CUT, Sample
+from tests.registry.conftest import CUT, Sample
 
 Part = Iterable[bytes | BaseException]
 Script = Callable[..., list[int]]

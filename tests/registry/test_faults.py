@@ -16,11 +16,10 @@ from localchat.errors import ModelNotFound, NetworkNeeded, VerificationFailed
 from localchat.registry import pull
 from localchat.registry.sources import patience
 from tests.conftest import Quiet
-
-from .faults import BEYOND, Fault, Kind
-from .fetching import CONTENT, ETAG, NAME, REPO, SIZE, Fetching, at_address
-from .fetching import fetching as fetching
-from .hub import Hub
+from tests.registry.faults import BEYOND, Fault, Kind
+from tests.registry.fetching import CONTENT, ETAG, NAME, REPO, SIZE, Fetching, at_address
+from tests.registry.fetching import fetching as fetching
+from tests.registry.hub import Hub
 
 HALF = 400_000
 
@@ -100,7 +99,7 @@ def test_another_file_stands_there_in_mid_download(hub: Hub, fetching: Fetching)
 def test_what_a_hub_says_becomes_no_path(
     hub: Hub, fetching: Fetching, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("localchat.registry.examine.first_look", lambda *_: None)
+    monkeypatch.setattr("localchat.registry.care.examine.first_look", lambda *_: None)
     for value in ("../../../X", "/tmp/X", "0" * 63 + "/", "A" * 64, ""):
         for kind in (Kind.ETAG, Kind.COMMIT):
             fault = Fault(kind, value=value)
@@ -216,7 +215,7 @@ def test_a_hub_that_stalls_before_it_says_anything(
     hub: Hub, fetching: Fetching, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(patience, "IDLE", 0.2)
-    monkeypatch.setattr("localchat.registry.examine.first_look", lambda *_: None)
+    monkeypatch.setattr("localchat.registry.care.examine.first_look", lambda *_: None)
     hub.schedule_metadata(*[Fault(Kind.STALL, seconds=5)] * 3)
     pull.pull(f"hf:{REPO}", fetching.places, offline=False, watcher=Quiet())
     assert fetching.final.read_bytes() == CONTENT
@@ -320,7 +319,7 @@ def token(monkeypatch: pytest.MonkeyPatch) -> str:
 def test_no_token_is_sent_that_was_not_asked_for(
     hub: Hub, fetching: Fetching, token: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("localchat.registry.examine.first_look", lambda *_: None)
+    monkeypatch.setattr("localchat.registry.care.examine.first_look", lambda *_: None)
     pull.pull(f"hf:{REPO}", fetching.places, offline=False, watcher=Quiet())
     assert {request.authorization for request in hub.requests} == {None}
 

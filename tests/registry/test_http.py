@@ -12,14 +12,13 @@ from pathlib import Path
 import pytest
 
 from localchat.errors import LocalchatError, ModelNotFound, NetworkNeeded, VerificationFailed
-from localchat.registry.partial import Partial
+from localchat.registry.files.partial import Partial
 from localchat.registry.sources import http, patience
 from localchat.registry.sources.address import Remote
-
-from .faults import Fault, Kind
-from .fetching import CONTENT, NAME, REPO, SIZE, Fetching
-from .fetching import fetching as fetching
-from .hub import Hub
+from tests.registry.faults import Fault, Kind
+from tests.registry.fetching import CONTENT, NAME, REPO, SIZE, Fetching
+from tests.registry.fetching import fetching as fetching
+from tests.registry.hub import Hub
 
 BODY = b"0123456789"
 

@@ -12,12 +12,11 @@ from urllib.parse import urlsplit
 import pytest
 
 from tests.conftest import wait_until
-
-from .faults import GOOD, Fault, Kind
-from .hub import Hub
-from .plain_client import CONTENT, DIGEST, ETAG, NAME, REPO, SIZE, ask, connection
-from .traffic import Body
-from .transfer import Transfer
+from tests.registry.faults import GOOD, Fault, Kind
+from tests.registry.hub import Hub
+from tests.registry.plain_client import CONTENT, DIGEST, ETAG, NAME, REPO, SIZE, ask, connection
+from tests.registry.traffic import Body
+from tests.registry.transfer import Transfer
 
 
 @pytest.fixture

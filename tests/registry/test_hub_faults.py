@@ -13,10 +13,20 @@ from urllib.parse import urlsplit
 import pytest
 
 from tests.conftest import wait_until
-
-from .faults import BEYOND, DISTURBANCES, GOOD, Fault, Kind, random_schedule
-from .hub import Hub
-from .plain_client import CONTENT, DIGEST, ETAG, NAME, REPO, SIZE, Answer, ask, connection, receive
+from tests.registry.faults import BEYOND, DISTURBANCES, GOOD, Fault, Kind, random_schedule
+from tests.registry.hub import Hub
+from tests.registry.plain_client import (
+    CONTENT,
+    DIGEST,
+    ETAG,
+    NAME,
+    REPO,
+    SIZE,
+    Answer,
+    ask,
+    connection,
+    receive,
+)
 
 
 @pytest.fixture

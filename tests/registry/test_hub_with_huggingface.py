@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from .faults import GOOD, Fault, Kind
-from .hub import Hub
-from .plain_client import CONTENT, DIGEST, NAME, REPO, SIZE
+from tests.registry.faults import GOOD, Fault, Kind
+from tests.registry.hub import Hub
+from tests.registry.plain_client import CONTENT, DIGEST, NAME, REPO, SIZE
 
 
 @pytest.fixture

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from localchat.paths import Paths, make_private
-from localchat.registry import installed, verify
+from localchat.registry import installed
+from localchat.registry.files import verify
 from localchat.registry.installed import Part, Record
 from localchat.types import ModelRef
 
@@ -201,7 +202,7 @@ import sys
 from localchat import paths
 from localchat.registry import installed
 from localchat.registry.installed import Part, Record
-from localchat.registry.verify import Stamp
+from localchat.registry.files.verify import Stamp
 print("ready", flush=True)
 sys.stdin.readline()
 for number in range(20):

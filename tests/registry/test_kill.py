@@ -18,10 +18,9 @@ import pytest
 
 from localchat.registry import installed
 from tests.conftest import wait_until
-
-from .fetching import CONTENT, DIGEST, NAME, REPO, SIZE, Fetching, at_address
-from .fetching import fetching as fetching
-from .hub import Hub
+from tests.registry.fetching import CONTENT, DIGEST, NAME, REPO, SIZE, Fetching, at_address
+from tests.registry.fetching import fetching as fetching
+from tests.registry.hub import Hub
 
 BIG = random.Random(5).randbytes(24_000_000)
 TWICE = 1 << 20
@@ -31,7 +30,7 @@ CHILD = """
 import sys
 from localchat import paths
 from localchat.registry import download
-from localchat.registry.manifest import UrlSource
+from localchat.registry.catalogue.manifest import UrlSource
 
 class Watcher:
     def progress(self, done, total): pass
@@ -112,7 +111,7 @@ def size(path: Path) -> int:
 FINISH = """
 import os, signal, sys
 from pathlib import Path
-from localchat.registry.partial import Partial
+from localchat.registry.files.partial import Partial
 
 steps = 0
 

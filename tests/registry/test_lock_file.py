@@ -13,9 +13,10 @@ from hypothesis import strategies as st
 
 from localchat import __version__
 from localchat.paths import Paths, make_private
-from localchat.registry import installed, verify
+from localchat.registry import installed
+from localchat.registry.files import verify
+from localchat.registry.files.verify import Stamp
 from localchat.registry.installed import Part, Record
-from localchat.registry.verify import Stamp
 from localchat.types import ModelRef
 
 DIGEST = "ab" * 32

@@ -11,8 +11,8 @@ import pytest
 
 from localchat.engine.chat_template import ChatTemplate
 from localchat.fit import KV_BYTES, Footprint
-from localchat.registry import catalog
-from localchat.registry.manifest import HubSource, Manifest, PypiSource
+from localchat.registry.catalogue import catalog
+from localchat.registry.catalogue.manifest import HubSource, Manifest, PypiSource
 from localchat.types import Message
 
 FOLDER = Path(__file__).parents[2] / "models"

@@ -15,13 +15,14 @@ from localchat.errors import (
     VerificationFailed,
 )
 from localchat.paths import Paths, make_private
-from localchat.registry import catalog, download, installed, pull, resolve, verify
+from localchat.registry import download, installed, pull, resolve
+from localchat.registry.catalogue import catalog
+from localchat.registry.catalogue.manifest import Blob
+from localchat.registry.files import verify
 from localchat.registry.installed import Record
-from localchat.registry.manifest import Blob
 from tests.conftest import Quiet
-
-from .conftest import Sample
-from .hub import Hub
+from tests.registry.conftest import Sample
+from tests.registry.hub import Hub
 
 REPO = "Maker/Model-GGUF"
 FILE = "m-Q4_K_M.gguf"
@@ -168,7 +169,7 @@ def test_the_first_look_is_one_look(sample: Sample, monkeypatch: pytest.MonkeyPa
         looks.append(template)
         return "ab" * 32
 
-    monkeypatch.setattr("localchat.registry.examine.first_look", look)
+    monkeypatch.setattr("localchat.registry.care.examine.first_look", look)
     sample.write_manifest(template_sha256="cd" * 32)
     assert sample.pull().record.template_sha256 == "ab" * 32
     assert sample.pull().record.template_sha256 == "ab" * 32
@@ -182,7 +183,7 @@ def test_what_the_first_look_refuses_is_not_installed(
     def refuse(*_: Any) -> str:
         raise VerificationFailed("it is damaged")
 
-    monkeypatch.setattr("localchat.registry.examine.first_look", refuse)
+    monkeypatch.setattr("localchat.registry.care.examine.first_look", refuse)
     for _ in range(2):
         with pytest.raises(VerificationFailed, match="it is damaged"):
             sample.pull()

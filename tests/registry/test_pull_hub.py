@@ -22,10 +22,9 @@ from localchat.registry import installed, pull, resolve
 from localchat.registry.pull import Pulled
 from tests import tiny_models
 from tests.conftest import Quiet
-
-from .conftest import Sample
-from .faults import Fault, Kind
-from .hub import Hub
+from tests.registry.conftest import Sample
+from tests.registry.faults import Fault, Kind
+from tests.registry.hub import Hub
 
 REPO = "Maker/Model-GGUF"
 FILE = "m-Q4_K_M.gguf"

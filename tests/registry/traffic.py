@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from .faults import Fault
+from tests.registry.faults import Fault
 
 
 @dataclass(frozen=True)

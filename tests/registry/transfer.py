@@ -9,8 +9,8 @@ import termios
 import time
 from typing import TYPE_CHECKING
 
-from .faults import BEYOND, Fault, Kind
-from .traffic import Body
+from tests.registry.faults import BEYOND, Fault, Kind
+from tests.registry.traffic import Body
 
 if TYPE_CHECKING:
     from .hub import Hub

@@ -11,7 +11,8 @@ from localchat import paths
 from localchat.cli import output
 from localchat.errors import ModelNotFound, UsageError
 from localchat.paths import Paths
-from localchat.registry import installed, names
+from localchat.registry import installed
+from localchat.registry.catalogue import names
 
 _ALIAS = re.compile(r"[a-z0-9][a-z0-9._-]*")
 
@@ -52,7 +53,7 @@ def _target(alias: str, name: str, places: Paths) -> str:
 
     Raises UsageError for what can't be an alias, ModelNotFound for no model.
     """
-    from localchat.registry import catalog
+    from localchat.registry.catalogue import catalog
     from localchat.registry.resolve import resolve
 
     if not _ALIAS.fullmatch(alias):

@@ -21,7 +21,7 @@ def command(name: str, folder: Path, as_json: bool) -> None:
 
     On the other machine: localchat models import FOLDER.
     """
-    from localchat.registry.export import export
+    from localchat.registry.care.export import export
 
     places = paths.find()
     record = find(name, places)

@@ -12,8 +12,8 @@ from localchat.cli import output
 from localchat.cli.options import offline_option
 
 if TYPE_CHECKING:
-    from localchat.registry.capacity import Capacity
-    from localchat.registry.fits import Fit
+    from localchat.registry.fitting.capacity import Capacity
+    from localchat.registry.fitting.ranking import Fit
 
 
 @click.command("fit")
@@ -33,8 +33,9 @@ def command(
     A "~" marks what is estimated; ">" a speed that a GPU exceeds. Speeds without either were
     measured in real use on this machine.
     """
-    from localchat.registry import capacity, fits
-    from localchat.registry.contenders import contenders
+    from localchat.registry.fitting import capacity
+    from localchat.registry.fitting import ranking as fits
+    from localchat.registry.fitting.contenders import contenders
 
     places = paths.find()
     settings = config.load(places)
@@ -42,7 +43,7 @@ def command(
     with capacity.Devices(wanted=settings.gpu_layers != 0) as devices:
         # While llama.cpp answers, in a process of its own.
         if names:
-            from localchat.registry import asked
+            from localchat.registry.fitting import asked
 
             found = [
                 asked.candidate(name, places, offline=offline, token=token, note=output.note)
@@ -87,7 +88,7 @@ def as_row(fit: Fit) -> dict[str, Any]:
 
 
 def _print_machine(here: Capacity) -> None:
-    from localchat.registry.fits import size
+    from localchat.registry.fitting.ranking import size
 
     speed = f", read at {here.bandwidth / 1e9:.1f} GB/s" if here.bandwidth else ""
     vram = f"{size(here.vram)} of VRAM" if here.vram else "no VRAM"
@@ -106,7 +107,7 @@ def _print_table(ranked: list[Fit]) -> None:
 
 
 def _cells(fit: Fit) -> tuple[str, ...]:
-    from localchat.registry.fits import size
+    from localchat.registry.fitting.ranking import size
 
     candidate = fit.candidate
     guess = "~" if candidate.is_estimated else ""
@@ -132,7 +133,7 @@ def speed(fit: Fit) -> str:
 
 def _print_parts(ranked: list[Fit]) -> None:
     """What the memory is for."""
-    from localchat.registry.fits import size
+    from localchat.registry.fitting.ranking import size
 
     output.line()
     for fit in ranked:

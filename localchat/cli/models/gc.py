@@ -15,7 +15,7 @@ from localchat.cli import output
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON object.")
 def command(dry_run: bool, as_json: bool) -> None:
     """Remove downloads that were cut off, and files that no installed model refers to."""
-    from localchat.registry.removal import collect, garbage
+    from localchat.registry.care.removal import collect, garbage
 
     places = paths.find()
     found = garbage(places) if dry_run else collect(places)

@@ -10,7 +10,7 @@ from localchat import paths
 from localchat.cli import output
 from localchat.cli.progress import shown
 from localchat.errors import UsageError
-from localchat.registry.blobs import Way
+from localchat.registry.files.blobs import Way
 
 
 @click.command("import")
@@ -34,7 +34,7 @@ def command(
     Without a flag a file is used where it lies, and a bundle is copied. A file of another tool's
     store (Ollama's blobs too) is named by its path. Nothing is downloaded.
     """
-    from localchat.registry import bundle, imports
+    from localchat.registry.care import bundle, imports
 
     places = paths.find()
     with shown(f"Importing {path.name}", lines=False) as watcher:

@@ -26,7 +26,7 @@ def find(name: str, places: Paths) -> Record:
 
 def chosen(name: str | None, places: Paths) -> list[Record]:
     """That of `name`; without one, all."""
-    from localchat.registry.listing import listing
+    from localchat.registry.catalogue.listing import listing
     from localchat.registry.resolve import resolve
 
     if name:

@@ -11,7 +11,7 @@ from localchat import paths
 from localchat.cli import output
 
 if TYPE_CHECKING:
-    from localchat.registry.listing import Row
+    from localchat.registry.catalogue.listing import Row
 
 
 @click.command("list")
@@ -22,7 +22,7 @@ def command(installed: bool, as_json: bool) -> None:
 
     What fits this machine, and how fast it would be: localchat models fit.
     """
-    from localchat.registry.listing import listing
+    from localchat.registry.catalogue.listing import listing
 
     rows = [row for row in listing(paths.find()) if row.installed or not installed]
     if as_json:

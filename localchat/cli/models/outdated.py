@@ -24,7 +24,7 @@ def command(name: str | None, online: bool, offline: bool, as_json: bool) -> Non
 
     What is outdated goes on working; localchat pull NAME brings the new one.
     """
-    from localchat.registry.outdated import compare
+    from localchat.registry.care.outdated import compare
 
     places = paths.find()
     if online and (offline or config.load(places).offline):

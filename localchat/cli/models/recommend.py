@@ -12,7 +12,7 @@ from localchat.paths import Paths
 
 if TYPE_CHECKING:
     from localchat.config import Settings
-    from localchat.registry.recommendation import Recommendation
+    from localchat.registry.fitting.recommendation import Recommendation
 
 
 @click.command("recommend")
@@ -43,8 +43,9 @@ def command(as_json: bool) -> None:
 
 def choose(settings: Settings, places: Paths) -> Recommendation:
     """What `recommend` names. Raises OutOfSpace if no chat model fits."""
-    from localchat.registry import capacity, fits, recommendation
-    from localchat.registry.contenders import contenders
+    from localchat.registry.fitting import capacity, recommendation
+    from localchat.registry.fitting import ranking as fits
+    from localchat.registry.fitting.contenders import contenders
 
     with capacity.Devices(wanted=settings.gpu_layers != 0) as devices:
         found = contenders(places)

@@ -22,7 +22,7 @@ from localchat.cli.progress import shown
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON object.")
 def command(name: str, offline: bool, token: bool, as_json: bool) -> None:
     """Verify NAME and fetch what is damaged: only those parts, where the source can send parts."""
-    from localchat.registry.repair import repair
+    from localchat.registry.care.repair import repair
 
     places = paths.find()
     offline = offline or config.load(places).offline

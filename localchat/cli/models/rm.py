@@ -13,7 +13,7 @@ from localchat.cli.models.installed_models import find
 from localchat.client.engines import running
 from localchat.errors import LocalchatError, UsageError
 from localchat.paths import Paths
-from localchat.registry import blobs
+from localchat.registry.files import blobs
 from localchat.registry.installed import Record, location
 from localchat.sanitize import clean
 
@@ -27,7 +27,7 @@ def command(names: tuple[str, ...], yes: bool, as_json: bool) -> None:
 
     A file that only was linked to stays where it lies. A model in use is not removed.
     """
-    from localchat.registry.removal import remove
+    from localchat.registry.care.removal import remove
 
     places = paths.find()
     records = list(

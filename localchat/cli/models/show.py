@@ -20,7 +20,7 @@ def command(name: str, template: bool, as_json: bool) -> None:
 
     NAME is a model of the catalogue, an installed one, or the path of a .gguf file.
     """
-    from localchat.registry.portrait import portray
+    from localchat.registry.catalogue.portrait import portray
 
     found = portray(name, paths.find())
     if template:

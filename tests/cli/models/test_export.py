@@ -9,7 +9,7 @@ from pathlib import Path
 from localchat.paths import Paths
 from localchat.registry.installed import Record
 from tests.conftest import CommandRunner
-from tests.registry.care import files_of, flip
+from tests.registry.planted import files_of, flip
 
 from .conftest import Done, Runner
 

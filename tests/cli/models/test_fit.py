@@ -14,10 +14,11 @@ import pytest
 from localchat import speeds
 from localchat.cli import main
 from localchat.paths import Paths
-from localchat.registry import capacity, catalog, contenders
-from localchat.registry.capacity import Capacity
+from localchat.registry.catalogue import catalog
+from localchat.registry.fitting import capacity, contenders
+from localchat.registry.fitting.capacity import Capacity
 from tests.conftest import CommandRunner
-from tests.registry.test_fits import GB, MODEL
+from tests.registry.fitting.test_ranking import GB, MODEL
 
 MACHINE = Capacity(memory=16 * GB, swap=0, vram=0, disk=100 * GB, bandwidth=50e9, threads=8)
 MODELS = (

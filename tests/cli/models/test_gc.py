@@ -5,7 +5,7 @@ import json
 from localchat.paths import Paths
 from localchat.registry import installed
 from localchat.registry.installed import Record
-from tests.registry.care import files_of
+from tests.registry.planted import files_of
 
 from .conftest import Done, Runner
 

@@ -10,7 +10,7 @@ import pytest
 from localchat.paths import Paths
 from localchat.registry import installed
 from tests.conftest import CommandRunner
-from tests.registry.care import spoil, write_projector, write_split
+from tests.registry.planted import spoil, write_projector, write_split
 
 from .conftest import Done, Runner
 

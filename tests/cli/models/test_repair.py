@@ -9,8 +9,8 @@ import pytest
 from localchat.paths import Paths
 from localchat.registry import installed
 from localchat.registry.installed import Record
-from tests.registry.care import FILE, REPO, files_of, flip, on_hub, put
 from tests.registry.hub import Hub
+from tests.registry.planted import FILE, REPO, files_of, flip, on_hub, put
 
 from .conftest import Done, Runner
 

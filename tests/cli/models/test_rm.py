@@ -7,11 +7,12 @@ from pathlib import Path
 import pytest
 
 from localchat.paths import Paths
-from localchat.registry import installed, locks
+from localchat.registry import installed
+from localchat.registry.files import locks
 from localchat.registry.installed import Record
 from tests.cli.terminal import on_terminal
 from tests.client import open_model
-from tests.registry.care import content, files_of, put, write_split
+from tests.registry.planted import content, files_of, put, write_split
 
 from .conftest import Done, Runner
 

@@ -10,7 +10,7 @@ from localchat.paths import Paths
 from localchat.registry import installed
 from localchat.registry.installed import Record
 from tests.conftest import CommandRunner
-from tests.registry.care import files_of, flip, put
+from tests.registry.planted import files_of, flip, put
 
 from .conftest import Done, Runner
 
