@@ -1,0 +1,1 @@
+"""What becomes of a model that is installed: proved, mended, carried away, taken away."""

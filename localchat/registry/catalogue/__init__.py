@@ -1,0 +1,1 @@
+"""What can be had: manifests, what a name means, and what it offers."""

@@ -1,0 +1,1 @@
+"""The files of the models folder: named by their content, locked, hashed, half there."""
