@@ -178,10 +178,12 @@ def test_ctrl_c_while_another_download_is_waited_for(
 
 
 def test_who_reads_its_events_may_leave(on_hub: Hub) -> None:
-    on_hub.rate = 200_000
+    on_hub.rate = 100_000
     with pulling() as process:
         assert process.stdout is not None
-        process.stdout.readline()
+        for line in process.stdout:
+            if '"progress"' in line:
+                break
         process.stdout.close()
         assert process.stderr is not None
         assert process.stderr.read() == ""

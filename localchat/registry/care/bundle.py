@@ -132,6 +132,7 @@ def import_bundle(
         sampling=bundle.sampling.pairs(),
     )
     draft = _by_its_word(draft, digests, paths, watcher)
+    # Said before gigabytes are copied, if the name is another model's.
     draft = imports.identified(draft, digests[: len(weights)], paths)
     record = imports.install(draft, files, way, paths, watcher, digests)
     if record.chat_template is not None and record.origin == "import":

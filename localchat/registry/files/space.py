@@ -32,8 +32,6 @@ def told(folder: Path, hint: str | None = None) -> Iterator[None]:
     """
     try:
         yield
-    except BrokenPipeError:  # who reads our output has gone: that has nothing to do with files
-        raise
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise OutOfSpace(f"The disk filled up while writing to {folder}.", hint) from error

@@ -29,6 +29,7 @@ from localchat.registry import installed
 from localchat.registry.care import bundle, examine, imports
 from localchat.registry.care.export import export
 from localchat.registry.care.repair import repair
+from localchat.registry.files import blobs
 from localchat.registry.files.blobs import Way
 from localchat.registry.installed import Record
 from localchat.registry.resolve import resolve
@@ -464,8 +465,11 @@ class TestHostile:
             carry.into()
         assert carry.is_untouched()
 
-    def test_the_name_of_another_model(self, carry: Carrying) -> None:
+    def test_the_name_of_another_model(
+        self, carry: Carrying, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         carry.edit(name="smollm2-135m")
+        monkeypatch.setattr(blobs, "take_in", lambda *_: pytest.fail("it is copied first"))
         with pytest.raises(UsageError, match="smollm2-135m is the name of another model"):
             carry.into()
         assert carry.is_untouched()

@@ -12,7 +12,7 @@ from localchat.errors import VerificationFailed
 from localchat.host import check
 from localchat.paths import Paths
 from localchat.registry import installed
-from localchat.registry.care import examine
+from localchat.registry.care import examine, removal
 from localchat.registry.catalogue import folder as catalog_folder
 from localchat.registry.pull import pull
 from tests.conftest import Quiet
@@ -116,6 +116,20 @@ class TestPull:
             pull(REPO, places, offline=False, watcher=watcher)
         assert installed.records(places) == [record]
         assert all(path.exists() for path in files_of(record, places))
+
+    def test_who_clears_up_meanwhile_takes_nothing(
+        self,
+        hub: Hub,
+        places: Paths,
+        tiny: Tiny,
+        watcher: Quiet,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        """What came in whole is not recorded before it was looked at."""
+        hub.add(REPO, FILE, tiny())
+        monkeypatch.setattr(examine, "first_look", lambda *_: removal.collect(places) or None)
+        record = pull(REPO, places, offline=False, watcher=watcher).record
+        assert record.is_untouched(places)
 
     def test_a_template_that_the_catalogue_does_not_know(
         self,
