@@ -91,6 +91,9 @@ class GenerationRequest:
     reuse_cache: bool = True
     """Whether what earlier requests left in the KV cache may serve as this one's prefix, and what
     it leaves itself as a later one's."""
+    reuse_own: int | None = None
+    """Reuse only what the same conversation has left in memory, and at most so many tokens of it:
+    the reply is computed as one was for which just these were there. None: whatever is there."""
     render_only: bool = False
     """Answer with `Rendered` in place of a completion; nothing is decoded."""
     continuations: tuple[str, ...] = ()

@@ -86,6 +86,8 @@ class KVCache:
         """Where the most of the prompt is there; None: wait, another will soon have more of it."""
         request = sequence.request
         prompt = sequence.tokens[: sequence.num_reusable_tokens]
+        if request.reuse_own is not None:
+            return Start(self.slots.own(prompt, request.conversation, request.reuse_own))
         start = Start(
             self.slots.best(prompt, reuse=request.reuse_cache, conversation=request.conversation)
         )
@@ -158,7 +160,8 @@ class KVCache:
 
     def _find_saved(self, sequence: Sequence, start: Start, num_needed: int) -> Saved | None:
         """A saved state that holds much more of the prompt, if it can be restored whole."""
-        if self._states is None or not sequence.request.reuse_cache:
+        request = sequence.request
+        if self._states is None or not request.reuse_cache or request.reuse_own is not None:
             return None
         prompt = sequence.tokens[: sequence.num_reusable_tokens]
         saved = self._states.find(prompt, start.place.kept + _WORTH_RESTORING)

@@ -98,6 +98,19 @@ class SlotTable:
             return Placement(source.index, kept, source.index)
         return Placement(oldest.index, kept, source.index)
 
+    def own(self, prompt: list[int], conversation: str | None, at_most: int) -> Placement:
+        """Where a prompt should run that may reuse what its conversation has left, and no more
+        than so many tokens of it; some slot must be idle."""
+        oldest = self.oldest()
+        idle = [slot for slot in self._slots if not slot.in_use]
+        own = [s for s in idle if conversation is not None and s.conversation == conversation]
+        if not own:
+            return Placement(oldest, 0, oldest)
+        source = max(own, key=lambda slot: self._reusable(slot, prompt))
+        kept = min(self._reusable(source, prompt), at_most)
+        least = source.floor if self.can_cut else len(source.tokens)
+        return Placement(source.index, kept if kept >= least else 0, source.index)
+
     def oldest(self) -> int:
         """The idle slot that is missed least: an empty one, or the one unused for longest."""
         return min((slot for slot in self._slots if not slot.in_use), key=_worth).index

@@ -1,15 +1,18 @@
 """Makes a stored reply again, and finds where the new one becomes another.
 
-The prompt, the values and the seed are those of the record. What is compared is the text. All of it
-is computed afresh and token by token: nothing comes from a cache, nothing is guessed ahead. The
-first time it may have been otherwise, and then roundings differ; where two tokens were about as
-likely, that decides which one is drawn. So a difference comes with how likely both tokens were.
+The prompt, the values and the seed are those of the record. What is compared is the text.
+
+Roundings decide between tokens that are about as likely, and they depend on what was computed
+together: a prompt at once, or a reply token by token, which the next turn found in memory. So a
+reply for which something was there is made in the same way: the replies before it are made first,
+back to one that began from nothing, and of what they leave as much is reused as it was the first
+time. `Replayed` says whether that could be done.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Literal, NamedTuple
 
@@ -20,12 +23,13 @@ from localchat.session.messages import dropped_of, to_send
 from localchat.session.options import from_json
 from localchat.shortened import with_summary, without
 from localchat.store.records import Generation, StoredMessage, Trim
-from localchat.types import GenerationRequest, Message, PartialReply
+from localchat.types import GenerationRequest, Message, PartialReply, Usage
 
 Kind = Literal["content", "reasoning"]
 
 _LIKELIEST = 20  # tokens among which the recorded one is looked for
 _AROUND = 60  # characters to show after a difference
+_ALL = 2**31  # tokens: more than any context holds
 
 
 class Part(NamedTuple):
@@ -37,6 +41,16 @@ class Part(NamedTuple):
     is_whole: bool
     """Whether it came to its own end: else what follows was not waited for."""
     made: Generation
+
+
+class Replayed(NamedTuple):
+    """What came of making a reply again."""
+
+    difference: Difference | None
+    part: Part
+    """The run that differs, or the last one."""
+    is_as_made: bool
+    """Whether as many tokens were there for each run as the first time, made in the same way."""
 
 
 class Difference(NamedTuple):
@@ -65,16 +79,30 @@ def parts(path: Sequence[StoredMessage]) -> list[Part]:
         raise UsageError(f"Message {reply.id} is not a reply, so it can't be made again.")
     if reply.state == "generating":
         raise ReplyInProgress("This reply is still being written.", "Wait until it is complete.")
-    found = [
-        _part(path, number) for number, made in enumerate(reply.generations) if _is_known(made)
-    ]
+    found = _known(path)
     if not found:
         raise UsageError("How this reply was made is not known: it was imported, or written.")
     return found
 
 
-def _is_known(made: Generation) -> bool:
-    return "seed" in made.provenance.params
+def _known(path: Sequence[StoredMessage]) -> list[Part]:
+    made = path[-1].generations
+    return [_part(path, n) for n in range(len(made)) if "seed" in made[n].provenance.params]
+
+
+def _leading(path: Sequence[StoredMessage], first: Part) -> list[Part]:
+    """The runs before `first` that left what was there for it, as far as they are known."""
+    leading: list[Part] = []
+    for end in range(len(path) - 1, 0, -1):
+        usage = (leading or [first])[0].made.usage
+        if usage is not None and not usage.cached_tokens:
+            break
+        if path[end - 1].role == "assistant" and path[end - 1].content:
+            found = _known(path[:end])
+            if not found:
+                break
+            leading = found + leading
+    return leading
 
 
 def _part(path: Sequence[StoredMessage], number: int) -> Part:
@@ -92,11 +120,9 @@ def _part(path: Sequence[StoredMessage], number: int) -> Part:
         _messages(before, made.trim),
         partial_reply=partial if number else None,
         params=replace(options.params, logprobs=_LIKELIEST),
-        reuse_cache=False,
         private=True,
         reasoning=options.reasoning,
         reasoning_budget=options.reasoning_budget,
-        speculate=False,
     )
     return Part(
         request,
@@ -118,23 +144,70 @@ def _messages(before: Sequence[StoredMessage], trim: Trim | None) -> tuple[Messa
     return with_summary(messages, dropped, trim.summary)
 
 
-def replay(client: EngineClient, part: Part) -> Difference | None:
-    """Makes a part again; None if it is the same. Raises what the engine's failure stands for."""
-    comparison = _Comparison(part)
-    client.submit(part.request)
-    for event in client.events():
-        if event.request_id != part.request.id:
-            continue  # of a part that had said enough
-        match event:
-            case Failed(kind=kind, message=message, hint=hint):
-                raise from_kind(kind, message, hint)
-            case Finished():
-                break
-        comparison.take(event)
-        if comparison.is_decided:
-            client.cancel(part.request.id)
+def replay(
+    client: EngineClient,
+    path: Sequence[StoredMessage],
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> Replayed:
+    """Makes the reply at the end of a path again; `progress` is told of the runs it takes.
+
+    Raises what `parts` raises, and what the engine's failure stands for.
+    """
+    wanted = parts(path)
+    leading = _leading(path, wanted[0])
+    engine = _Engine(client)
+    for number, part in enumerate(leading):
+        progress(number, len(leading) + len(wanted))
+        if engine.run(part) is not None:
+            engine.is_as_made = False
+    for number, part in enumerate(wanted, len(leading)):
+        progress(number, len(leading) + len(wanted))
+        difference = engine.run(part)
+        if difference is not None:
             break
-    return comparison.end()
+    return Replayed(difference, part, engine.is_as_made)
+
+
+class _Engine:
+    """Runs the parts of a conversation in its own memory of the engine's."""
+
+    def __init__(self, client: EngineClient) -> None:
+        self.is_as_made = True
+        self._client = client
+        self._conversation = os.urandom(8).hex()
+        self._num_there = 0  # tokens that the last run has left
+
+    def run(self, part: Part) -> Difference | None:
+        recorded = part.made.usage
+        cached = recorded.cached_tokens if recorded else None
+        if cached is not None and cached > self._num_there:
+            # Of a reply that was beside this one, or of another conversation with this beginning.
+            one = replace(part.request.params, max_tokens=1, logprobs=None)
+            self._ask(replace(part.request, params=one, reuse_own=cached), None)
+        comparison = _Comparison(part)
+        at_most = _ALL if cached is None else cached
+        usage = self._ask(replace(part.request, reuse_own=at_most), comparison)
+        if cached is None or usage.cached_tokens != cached:
+            self.is_as_made = False
+        return comparison.end()
+
+    def _ask(self, request: GenerationRequest, comparison: _Comparison | None) -> Usage:
+        request = replace(request, id=os.urandom(8).hex(), conversation=self._conversation)
+        self._client.submit(request)
+        is_decided = False
+        for event in self._client.events():
+            match event:
+                case Failed(kind=kind, message=message, hint=hint):
+                    raise from_kind(kind, message, hint)
+                case Finished(usage=usage):
+                    self._num_there = usage.prompt_tokens + usage.completion_tokens - 1
+                    return usage
+            if comparison is not None and not is_decided:
+                comparison.take(event)
+                is_decided = comparison.is_decided
+                if is_decided:
+                    self._client.cancel(request.id)
+        raise AssertionError("a request ends with Finished or Failed")
 
 
 class _Comparison:

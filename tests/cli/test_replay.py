@@ -56,6 +56,21 @@ def test_a_reply_is_made_again(localchat: CommandRunner, places: Paths, model: P
     assert 1 <= found["token"] <= 24
 
 
+def test_a_later_reply_is_made_again_with_those_before_it(
+    localchat: CommandRunner, model: Path
+) -> None:
+    """Also beside the very conversation in the engine's memory, and beside one like it."""
+    command = ("-m", str(model), "--temp", "1", "--max-tokens", "16", "--json")
+    for _ in range(2):
+        localchat("hello the", *command)
+        for words in ("hello", "the hello"):
+            made = json.loads(localchat("-c", words, *command).stdout)
+            assert made["usage"]["cached_tokens"] > 16
+        found = json.loads(localchat("history", "replay", "--json").stdout)
+        assert found["equal"], found
+        assert found["as_made"]
+
+
 def test_a_difference_is_shown_with_its_surroundings(
     localchat: CommandRunner, places: Paths, model: Path
 ) -> None:

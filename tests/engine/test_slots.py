@@ -175,3 +175,20 @@ def test_what_is_not_wanted_gets_no_snapshot() -> None:
     slots.take(0)
     slots.give_back(0, [1] * 10, wanted=False, conversation="chat")
     assert slots.next_to_save(1) is None
+
+
+@pytest.mark.parametrize(
+    ("at_most", "can_cut", "kept"), [(9, True, 3), (2, True, 2), (0, True, 0), (9, False, 0)]
+)
+def test_only_what_the_own_conversation_left_is_reused_and_no_more_than_asked(
+    at_most: int, can_cut: bool, kept: int
+) -> None:
+    cells = CellLedger(1000, 3)
+    slots = SlotTable(3, cells, can_cut=can_cut)
+    for index, conversation in enumerate(("other", "own", None)):
+        slots.take(index)
+        slots.give_back(index, [1, 2, 3, 4 + index], conversation=conversation)
+    assert slots.own([1, 2, 3, 9], "own", at_most) == Placement(1, kept, 1)
+    assert slots.own([1, 2, 3, 4], "new", at_most).kept == 0
+    assert slots.own([1, 2, 3, 4], None, at_most).kept == 0
+    assert slots.own([1, 2, 3, 5], "own", 9) == Placement(1, 4, 1)

@@ -16,9 +16,9 @@ from localchat.events import (
     TokenLogprobs,
     Trimmed,
 )
-from localchat.session.replay import Difference, parts, replay
+from localchat.session.replay import Difference, Replayed, parts, replay
 from localchat.session.session import Turns
-from localchat.store.records import Outcome, Provenance
+from localchat.store.records import Outcome, Provenance, StoredMessage
 from localchat.store.store import Store
 from localchat.types import Message, PartialReply, Timings, Usage
 from tests.session import Dying, say, session, text_of
@@ -38,12 +38,11 @@ def again(turns: Turns, *script: str | Event, reply: str = "The sky is blue.") -
     """What comes of replaying a conversation's only reply."""
     talk = session(ScriptedClient([reply, END]), turns)
     say(talk, "Sky?")
-    (part,) = parts(talk.path())
-    return replay(ScriptedClient([*script]), part)
+    return replay(ScriptedClient([*script]), talk.path()).difference
 
 
 class TestRequest:
-    def test_it_is_the_recorded_one_computed_afresh(self, turns: Turns) -> None:
+    def test_it_is_the_recorded_one(self, turns: Turns) -> None:
         client = ScriptedClient(["Blue."], ["Yes."])
         talk = session(client, turns, system="Be brief.")
         say(talk, "Sky?")
@@ -52,7 +51,7 @@ class TestRequest:
         first, made = client.requests[1], part.request
         assert (made.messages, made.params.seed) == (first.messages, first.params.seed)
         assert made.params.temperature == first.params.temperature
-        assert (made.reuse_cache, made.speculate, made.private) == (False, False, True)
+        assert made.private
         assert made.partial_reply is None
         assert (part.content, part.is_whole) == ("Yes.", True)
 
@@ -99,6 +98,85 @@ class TestRequest:
             parts(store.path(turn.conversation))
 
 
+def answer(text: str, end: Finished) -> list[str | Event]:
+    return [text, end]
+
+
+def used(prompt: int, cached: int, completion: int) -> Finished:
+    return Finished("", "stop", Usage(prompt, cached, completion), Timings(0.0, 0.0, 0.0), 7)
+
+
+class TestMemory:
+    """A reply that found tokens in memory is made with as many there, made in the same way."""
+
+    def talk(self, turns: Turns, *ends: Finished) -> list[StoredMessage]:
+        talk = session(ScriptedClient(*(answer(f"{n}", end) for n, end in enumerate(ends))), turns)
+        for number in range(len(ends)):
+            say(talk, f"Count to {number}")
+        return talk.path()
+
+    def again(self, path: list[StoredMessage], *ends: Finished) -> tuple[list[Any], Replayed]:
+        """(Length of the prompt, tokens to reuse at most, tokens to make) of the requests."""
+        said = [one.content for one in path if one.role == "assistant"][-len(ends) :]
+        client = ScriptedClient(*map(answer, said, ends))
+        replayed = replay(client, path)
+        assert len({request.conversation for request in client.requests}) == 1
+        return [
+            (len(one.messages), one.reuse_own, one.params.max_tokens) for one in client.requests
+        ], replayed
+
+    def test_a_reply_that_began_from_nothing_is_made_alone(self, turns: Turns) -> None:
+        path = self.talk(turns, used(9, 0, 3), used(20, 0, 3))
+        asked, replayed = self.again(path, used(20, 0, 3))
+        assert asked == [(3, 0, None)]
+        assert replayed.is_as_made
+
+    def test_what_it_went_on_from_is_made_before(self, turns: Turns) -> None:
+        ends = (used(9, 0, 3), used(20, 0, 3), used(30, 22, 3), used(40, 32, 3))
+        path = self.talk(turns, *ends)
+        asked, replayed = self.again(path, *ends[1:])
+        assert asked == [(3, 0, None), (5, 22, None), (7, 32, None)]
+        assert replayed.is_as_made
+        assert replayed.difference is None
+
+    def test_more_than_that_was_there_of_a_reply_beside_it(self, turns: Turns) -> None:
+        path = self.talk(turns, used(9, 0, 3), used(20, 19, 3))
+        (first, second) = (one.content for one in path if one.role == "assistant")
+        client = ScriptedClient(
+            [first, used(9, 0, 3)], ["x", used(20, 11, 1)], [second, used(20, 19, 3)]
+        )
+        replayed = replay(client, path)
+        assert [(one.reuse_own, one.params.max_tokens) for one in client.requests] == [
+            (0, None),
+            (19, 1),
+            (19, None),
+        ]
+        assert replayed.is_as_made
+
+    def test_it_is_said_when_that_could_not_be_done(self, turns: Turns) -> None:
+        path = self.talk(turns, used(9, 0, 3), used(20, 11, 3))
+        _, replayed = self.again(path, used(9, 0, 3), used(20, 5, 3))
+        assert not replayed.is_as_made
+        client = ScriptedClient(["another", used(9, 0, 3)], ["1", used(20, 11, 3)])
+        replayed = replay(client, path)
+        assert replayed.difference is None
+        assert not replayed.is_as_made
+
+    def test_what_is_not_known_of_a_killed_reply(self, turns: Turns) -> None:
+        talk = session(Dying(["The sk"]), turns)
+        with pytest.raises(EngineDied):
+            say(talk, "Sky?")
+        assert not replay(ScriptedClient(["The sky"]), talk.path()).is_as_made
+
+    def test_progress_is_told(self, turns: Turns) -> None:
+        ends = (used(9, 0, 3), used(20, 11, 3))
+        path = self.talk(turns, *ends)
+        told: list[tuple[int, int]] = []
+        script = ScriptedClient(["0", ends[0]], ["1", ends[1]])
+        replay(script, path, lambda done, total: told.append((done, total)))
+        assert told == [(0, 2), (1, 2)]
+
+
 class TestComparison:
     def test_the_same_is_no_difference(self, turns: Turns) -> None:
         assert again(turns, *tokens("The", " sky", " is", " blue."), END) is None
@@ -118,12 +196,13 @@ class TestComparison:
     def test_thoughts_are_compared_too(self, turns: Turns) -> None:
         talk = session(ScriptedClient([ReasoningDelta("", "Hm"), "Blue.", END]), turns)
         say(talk, "Sky?")
-        (part,) = parts(talk.path())
-        found = replay(ScriptedClient([ReasoningDelta("", "Oh"), "Blue.", END]), part)
+        path = talk.path()
+        found = replay(ScriptedClient([ReasoningDelta("", "Oh"), "Blue.", END]), path).difference
         assert found is not None
         assert (found.kind, found.at, found.recorded) == ("reasoning", 0, "Hm")
-        assert replay(ScriptedClient([ReasoningDelta("", "Hm"), "Blue.", END]), part) is None
-        missing = replay(ScriptedClient(["Blue.", END]), part)
+        same = replay(ScriptedClient([ReasoningDelta("", "Hm"), "Blue.", END]), path)
+        assert same.difference is None
+        missing = replay(ScriptedClient(["Blue.", END]), path).difference
         assert missing is not None
         assert missing.kind == "reasoning"
 
@@ -131,13 +210,10 @@ class TestComparison:
         talk = session(Dying(["The sk"]), turns)
         with pytest.raises(EngineDied):
             say(talk, "Sky?")
-        (part,) = parts(talk.path())
         client = ScriptedClient(tokens("The", " sky", " is", " blue."))
-        assert replay(client, part) is None
-        (end,) = client.events()
-        assert isinstance(end, Finished)
-        assert end.finish_reason == "cancelled", "nobody waits for the rest"
-        short = replay(ScriptedClient([*tokens("The"), END]), part)
+        assert replay(client, talk.path()).difference is None
+        assert not [*client.events()], "nobody waits for the rest"
+        short = replay(ScriptedClient([*tokens("The"), END]), talk.path()).difference
         assert short is not None
         assert (short.at, short.recorded) == (3, " sk")
 

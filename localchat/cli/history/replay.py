@@ -14,7 +14,7 @@ from localchat.cli.engine import connect
 from localchat.cli.history.opened import existing, find
 from localchat.cli.options import offline_option
 from localchat.errors import ConversationNotFound, ModelNotFound
-from localchat.session.replay import Difference, Part, parts, replay
+from localchat.session.replay import Difference, Part, Replayed, parts, replay
 from localchat.store.records import Provenance, StoredMessage
 from localchat.types import EngineInfo, ModelRef
 
@@ -33,26 +33,28 @@ def command(
     """Make a reply again, by default the last one of the last conversation.
 
     The same model is sent the same messages, with the same values and seed. Says "equal", or where
-    the texts part. Nothing is reused of what was computed before; roundings may differ from a
-    reply for which something was. Exits with 1 if they part.
+    the texts part, and then exits with 1. Where the reply went on from what was computed before,
+    the replies before it are made again, too: even roundings are to be the same.
     """
     path = _path(id_, message)
-    found = parts(path)
-    recorded = found[-1].made.provenance
+    recorded = parts(path)[-1].made.provenance
     with connect(recorded.model, None, None, offline=offline) as connection:
         _refuse_another(recorded, connection.model)
         notes = _notes(recorded, connection.client.info)
-        difference = None
-        for number, part in enumerate(found, 1):
-            connection.status.show(f"Making run {number} of {len(found)} again …")
-            difference = replay(connection.client, part)
-            if difference is not None:
-                break
-        connection.status.clear()
-    if difference is not None and (note := _rounding(part)):
-        notes.append(note)
+        status = connection.status
+
+        def progress(done: int, total: int) -> None:
+            status.show(f"Making it again: {done} of {total} …")
+
+        replayed = replay(connection.client, path, progress)
+        status.clear()
+    difference, part, is_as_made = replayed
+    if difference is not None and not is_as_made:
+        notes.append(
+            "not all could be made in the same way as the first time, so roundings may differ."
+        )
     if as_json:
-        output.json_line(_as_json(path[-1], part, difference, notes))
+        output.json_line(_as_json(path[-1], replayed, notes))
     else:
         for note in notes:
             output.note(f"Note: {note}")
@@ -104,16 +106,6 @@ def _notes(recorded: Provenance, info: EngineInfo) -> list[str]:
     return notes
 
 
-def _rounding(part: Part) -> str | None:
-    usage = part.made.usage
-    if usage is None or not usage.cached_tokens:
-        return None
-    return (
-        f"{usage.cached_tokens:,} of the {usage.prompt_tokens:,} tokens of the prompt were there"
-        " already when the reply was made; now all were computed together, so roundings differ."
-    )
-
-
 def _print(part: Part, difference: Difference | None) -> None:
     if difference is None:
         output.line("equal" if part.is_whole else "equal, as far as the reply goes")
@@ -138,15 +130,15 @@ def _on_one_line(text: str) -> str:
     return text.replace("\n", "⏎").replace("\t", " ")
 
 
-def _as_json(
-    reply: StoredMessage, part: Part, difference: Difference | None, notes: Sequence[str]
-) -> dict[str, Any]:
+def _as_json(reply: StoredMessage, replayed: Replayed, notes: Sequence[str]) -> dict[str, Any]:
+    difference, part, is_as_made = replayed
     found: dict[str, Any] = {
         "conversation": reply.conversation,
         "message": reply.id,
         "model": part.made.provenance.model,
         "equal": difference is None,
         "whole": part.is_whole,
+        "as_made": is_as_made,
         "notes": list(notes),
     }
     if difference is None:
