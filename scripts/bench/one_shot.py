@@ -35,12 +35,12 @@ def main() -> None:
     with prepare(arguments) as setup:
         os.environ["LOCALCHAT_THREADS"] = str(setup.threads)
         report = Report("one_shot", setup)
-        ask = _ask(arguments.model)
+        ask = ask_command(arguments.model)
         measures: dict[str, Callable[[], float]] = {
             "localchat, cold": lambda: _cold(setup, ask),
             "llama-cli": lambda: _llama_cli(setup),
             "localchat, warm": lambda: _first_byte([*ask, *_answer()], b""),
-            "warm overhead": lambda: _overhead(ask),
+            "warm overhead": lambda: overhead(ask),
         }
         values = alternate(setup.rounds, measures, "ms")
         medians = {name: report.add_rounds(name, values[name], "ms").median for name in values}
@@ -60,7 +60,7 @@ def main() -> None:
         report.save()
 
 
-def _ask(model: str | None) -> list[str]:
+def ask_command(model: str | None) -> list[str]:
     """The command as a user types it, without --max-tokens."""
     command = [str(Path(sys.executable).with_name("localchat")), "ask", "--temp", "0"]
     return [*command, "--model", str(Path(model).absolute())] if model else command
@@ -104,7 +104,7 @@ def _first_byte(command: list[str], preamble: bytes) -> float:
     return 1000 * (arrived - start)
 
 
-def _overhead(ask: list[str]) -> float:
+def overhead(ask: list[str]) -> float:
     """Milliseconds of a whole warm process that its engine did not compute in."""
     start = time.perf_counter()
     done = subprocess.run(
