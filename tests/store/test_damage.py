@@ -440,6 +440,26 @@ def open_until_step(places: Paths, number: int) -> Callable[[Acknowledge], None]
     return work
 
 
+def test_nothing_is_written_to_a_file_that_is_to_be_moved(
+    places: Paths, filled: Contents, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The one that recovered it was killed before it could move it aside."""
+    with Store.open(places) as store:
+        store.newest()
+        with monkeypatch.context() as patch:
+            patch.setattr(aside, "finish", lambda _: os.kill(os.getpid(), signal.SIGKILL))
+            child = Child(lambda acknowledge: acknowledge(recovery.recover(places.history)))
+            assert child.line() == []  # it is gone
+            child.kill()
+        turn = store.start_turn(None, "Hi", provenance=PROVENANCE)
+        assert len(store.notes) == 1
+    assert len(aside.kept(places.history)) >= 1
+    with Store.open(places) as again:
+        assert again.message(turn.user).content == "Hi"
+        assert altered({k: v for k, v in contents(again).items() if k in filled}, filled) == 0
+        assert count(contents(again)) == count(filled) + 2
+
+
 def test_recovery_can_be_killed_at_any_step(places: Paths, filled: Contents) -> None:
     overwrite(places.history, 1, b"\0" * PAGE)
     log = Path(f"{places.history}-wal")
