@@ -19,10 +19,11 @@ from localchat.cli.history import import_file
 from localchat.errors import OutOfSpace
 from localchat.paths import Paths
 from localchat.store import merging
+from localchat.store.records import NewConversation, NewMessage
 from localchat.store.store import Store
 from tests.conftest import CommandRunner
 
-from .conftest import OLD, SKY, Done, Runner
+from .conftest import OLD, SKY, Add, Done, Runner
 
 LINE = {"messages": [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Ho"}]}
 EXPORTED = {
@@ -107,6 +108,19 @@ class TestExport:
         assert stat.S_IMODE(file.stat().st_mode) == 0o600
         assert file.read_text() == history("export", "01").out
         assert [*tmp_path.glob(".*")] == []
+
+    def test_hostile_texts_stay_harmless_in_a_file(
+        self, history: Runner, add: Add, tmp_path: Path
+    ) -> None:
+        said = NewMessage("user", "\x1b[31m\u202e\x85evil")
+        add(NewConversation((said,), "e" * 16))
+        file = tmp_path / "out"
+        for form in ("markdown", "json", "openai"):
+            history("export", "e", "--format", form, "-o", str(file))
+            text = file.read_text()
+            assert "evil" in text
+            assert not {*text} & {"\x1b", "\u202e", "\x85"}
+            assert ("\\u202e" in text) == (form != "markdown")
 
     def test_a_file_appears_when_it_is_whole(
         self, history: Runner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -227,7 +241,7 @@ class TestImport:
         class Lines(io.BytesIO):
             def read(self, size: int | None = -1) -> bytes:
                 looked.append(size)
-                return b"x\n" * 50
+                return b"x\n" * 50 if len(looked) < 100 else b""
 
         taken = import_file._Import(file, None)  # type: ignore[arg-type]
         with pytest.raises(Exception, match="no conversation"):

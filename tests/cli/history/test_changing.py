@@ -127,7 +127,6 @@ class TestRm:
         [
             (b"y\n", 0, b"Deleted 1 conversation.\r\n"),
             (b"n\n", 0, b"Nothing was deleted.\r\n"),
-            (b"\x03", 130, b"^C\r\n"),
         ],
     )
     def test_it_asks(self, history: Runner, typed: bytes, code: int, said: bytes) -> None:

@@ -77,13 +77,14 @@ class TestList:
         assert day(NOON - 86_400 - 43_201) == "Monday, 13 November 2023"
         assert day(1e300) == "?"
 
-    def test_yesterday_is_before_a_day_of_25_hours(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_yesterday_may_have_had_23_hours(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("TZ", "Europe/Berlin")
         time.tzset()
-        monday = 1_698_620_400.0 + 1800  # 2023-10-30 00:30; the clock went back on Sunday
+        monday = 1_679_869_800.0  # 2023-03-27 00:30; the clock was put on on Sunday
         monkeypatch.setattr(time, "time", lambda: monday)
-        assert list_conversations._day(monday - 3600) == "Yesterday"
-        assert list_conversations._day(monday - 26 * 3600) != "Yesterday"
+        day = list_conversations._day
+        assert [day(monday - hours * 3600) for hours in (1, 22)] == ["Yesterday", "Yesterday"]
+        assert day(monday - 24 * 3600) == "Saturday, 25 March 2023"
 
     def test_hostile_names_obey_the_terminal_rules(self, history: Runner, add: Add) -> None:
         said = (NewMessage("user", HOSTILE), NewMessage("assistant", HOSTILE, 0))
@@ -245,6 +246,7 @@ class TestTree:
         add(NewConversation(tuple(said), "f" * 16))
         lines = history("tree", "f").out.splitlines()
         assert len(lines) == 602
+        assert lines[-1].startswith("...  ")
         assert max(map(len, lines)) < 100
 
 
