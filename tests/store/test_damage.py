@@ -15,61 +15,16 @@ import apsw
 import pytest
 
 from localchat.errors import HistoryFailed, OutOfSpace
-from localchat.paths import Paths, make_private
-from localchat.store import aside, migrations, recovery, salvage
+from localchat.paths import Paths
+from localchat.store import aside, migrations, recovery
 from localchat.store.connection import PAGE_SIZE, connect, every
-from localchat.store.records import Outcome, StoredMessage
+from localchat.store.records import Outcome
 from localchat.store.store import Store
 from tests.store.children import Acknowledge, Child
-from tests.store.conftest import PROVENANCE, Say
+from tests.store.conftest import PROVENANCE, Contents, Say, contents, merge
 from tests.store.test_file import whole
 
 PAGE = PAGE_SIZE
-Contents = dict[str, list[StoredMessage]]
-
-
-def contents(store: Store) -> Contents:
-    return {one.conversation.id: store.tree(one.conversation.id) for one in store.newest(1000)}
-
-
-@pytest.fixture(scope="module")
-def example(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Contents]:
-    """A history of some 60 pages, all merged into its file: no store has it open."""
-    base = tmp_path_factory.mktemp("example")
-    places = Paths(*(base / part for part in ("config", "data", "cache", "state", "run")))
-    with Store.open(places) as store:
-        rng = random.Random(1)
-        for number in range(12):
-            turn = None
-            for _ in range(6):
-                words = " ".join(f"w{rng.randrange(500)}" for _ in range(rng.choice([5, 40, 2000])))
-                turn = store.start_turn(
-                    turn.conversation if turn else None,
-                    f"Question {number} {words}",
-                    system="Be brief." if turn is None else None,
-                    provenance=PROVENANCE,
-                )
-                store.finish(turn.reply, f"Answer {words}", "Thought", Outcome("complete", "stop"))
-        found = contents(store)
-    merge(places)
-    return places.history, found
-
-
-@pytest.fixture
-def filled(places: Paths, example: tuple[Path, Contents]) -> Contents:
-    """What is in this test's history: a copy of the example."""
-    make_private(places.data)
-    shutil.copy(example[0], places.history)
-    return example[1]
-
-
-def merge(places: Paths) -> None:
-    """Moves all of the log into the file."""
-    connection = connect(places.history)
-    every(connection, "PRAGMA wal_checkpoint(TRUNCATE)")
-    connection.close()
-    for name in ("-wal", "-shm"):
-        Path(f"{places.history}{name}").unlink(missing_ok=True)
 
 
 def altered(found: Contents, original: Contents) -> int:
@@ -101,71 +56,6 @@ def overwrite_all(places: Paths, store: Store) -> None:
 
 def kept_files(places: Paths) -> list[str]:
     return sorted(path.name.replace(path.name[16:26], "DAY") for path in aside.kept(places.history))
-
-
-def test_rows_are_read_without_sqlite(places: Paths, filled: Contents) -> None:
-    connection = connect(places.history)
-    tables = ("conversations", "messages", "generations")
-    expected = {table: every(connection, f"SELECT rowid, * FROM {table}") for table in tables}
-    connection.close()
-    found: dict[str, list[tuple[object, ...]]] = {table: [] for table in tables}
-    for id_, row in salvage.rows(places.history):
-        if table := recovery.TABLES.get(len(row)):
-            whole_row = (id_, *row[1:]) if table == "messages" else row
-            found[table].append((id_, *whole_row))
-    for table in tables:
-        assert sorted(found[table]) == sorted(expected[table])
-
-
-def test_rows_in_the_log_are_read_too(places: Paths, store: Store, say: Say) -> None:
-    turn = say(None, "Hi", "long " * 5000)
-    merge_point = places.history.stat().st_size
-    for _ in range(3):
-        say(turn.conversation, "More")
-    rows = {id_ for id_, row in salvage.rows(places.history) if len(row) == 9}
-    assert rows == {message.id for message in store.tree(turn.conversation)}
-    assert Path(f"{places.history}-wal").stat().st_size > 0
-    assert places.history.stat().st_size == merge_point
-
-
-def test_what_was_not_committed_is_not_read(places: Paths, store: Store, say: Say) -> None:
-    turn = say(None, "Hi")
-    log = Path(f"{places.history}-wal")
-    before = log.stat().st_size
-    store.start_turn(turn.conversation, "Not committed", provenance=PROVENANCE)
-    assert log.stat().st_size - before > 2 * PAGE
-    os.truncate(log, log.stat().st_size - 100)  # in the page that ends the transaction
-    texts = [row[4] for _, row in salvage.rows(places.history) if len(row) == 9]
-    assert texts == ["Hi", "Yes."]
-
-
-def test_an_earlier_round_of_the_log_is_not_read(places: Paths, store: Store) -> None:
-    turn = store.start_turn(None, "Hi", provenance=PROVENANCE)
-    for number in range(20):
-        store.checkpoint(turn.reply, f"Old {number}")
-    store._database.read(lambda connection: connection)
-    connection = connect(places.history)
-    every(connection, "PRAGMA wal_checkpoint(RESTART)")
-    connection.close()
-    size = Path(f"{places.history}-wal").stat().st_size
-    store.checkpoint(turn.reply, "New")
-    assert Path(f"{places.history}-wal").stat().st_size == size
-    assert [row[4] for _, row in salvage.rows(places.history) if len(row) == 9] == ["Hi", "New"]
-
-
-def test_every_size_of_row_is_read(tmp_path: Path) -> None:
-    path = tmp_path / "rows.db"
-    connection = apsw.Connection(str(path))
-    connection.execute("CREATE TABLE t(a, b)")
-    values = [None, 0, 1, -1, 127, -128, 2**15, -(2**23), 2**31, 2**47, -(2**63), 0.5, "é", b"\0"]
-    values += ["x" * size for size in [*range(440, 540), *range(4000, 4200), 12_345, 100_000]]
-    with connection:
-        connection.executemany("INSERT INTO t VALUES(?, ?)", ((value, "end") for value in values))
-    connection.execute("INSERT INTO t(rowid, a, b) VALUES(?, 1, 2)", (2**62,))
-    expected = every(connection, "SELECT rowid, a, b FROM t")
-    connection.close()
-    found = sorted((id_, *row) for id_, row in salvage.rows(path) if len(row) == 2)
-    assert found == expected
 
 
 @pytest.mark.parametrize(
