@@ -8,14 +8,18 @@ from typing import Any, BinaryIO, Literal, NamedTuple
 
 from pydantic import ValidationError
 
-from localchat.store.formats import chatgpt, openai, own
+from localchat.store.formats import chatgpt_import, openai_import, own, own_import
 from localchat.store.formats.json_values import Broken, read_values
 from localchat.store.records import NewConversation
 
 Format = Literal["auto", "json", "openai", "chatgpt"]
 """auto: the one that each conversation looks to be in."""
 
-_READERS = {"json": own.from_json, "openai": openai.from_json, "chatgpt": chatgpt.from_json}
+_READERS = {
+    "json": own_import.from_json,
+    "openai": openai_import.from_json,
+    "chatgpt": chatgpt_import.from_json,
+}
 
 
 class Unread(NamedTuple):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 import time
 
 import pytest
@@ -317,3 +319,15 @@ def test_how_much_there_is(history: Runner) -> None:
     assert lines[4:] == ["oldest         2023-10-06 12:00", "last used      2023-11-15 12:00"]
     told = json.loads(history("stats", "--json").out)
     assert (told["conversations"], told["oldest"], told["damaged"]) == (2, NOON - 40 * 86_400, [])
+
+
+def test_looking_imports_nothing_that_takes_long() -> None:
+    script = (
+        "import sys\n"
+        "from localchat.cli.main import run\n"
+        "for words in ('list', 'show', 'tree', 'search sky', 'stats', 'export', 'export --json'):\n"
+        "    assert run(['history', *words.split()]) == 0\n"
+        "print(sorted({'pydantic', 'rich', 'llama_cpp', 'jinja2'} & sys.modules.keys()))"
+    )
+    done = subprocess.run([sys.executable, "-P", "-c", script], capture_output=True, check=True)
+    assert done.stdout.splitlines()[-1] == b"[]"

@@ -16,7 +16,7 @@ from typing import Any
 
 from pydantic import BaseModel, Field
 
-from localchat.store.formats.own import Time
+from localchat.store.formats.own_import import Time
 from localchat.store.formats.parts import text_of
 from localchat.store.records import Ending, Generation, NewConversation, NewMessage, Provenance
 from localchat.types import Role
