@@ -35,7 +35,7 @@ _MODULES = {
     modules={name: f"localchat.cli.history.{_MODULES.get(name, name)}" for name in _OWN},
 )
 def command() -> None:
-    """Find, continue, carry away and delete the conversations that are kept.
+    """Find, continue, carry away and delete conversations.
 
     An ID is the beginning of a conversation's id, as list shows it; "-" is the last conversation.
     """
