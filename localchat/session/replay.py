@@ -184,10 +184,13 @@ class _Engine:
             # Of a reply that was beside this one, or of another conversation with this beginning.
             one = replace(part.request.params, max_tokens=1, logprobs=None)
             self._ask(replace(part.request, params=one, reuse_own=cached), None)
+        asked = replace(part.request, reuse_own=_ALL if cached is None else cached)
         comparison = _Comparison(part)
-        at_most = _ALL if cached is None else cached
-        usage = self._ask(replace(part.request, reuse_own=at_most), comparison)
-        if cached is None or usage.cached_tokens != cached:
+        usage = self._ask(asked, comparison)
+        if cached is not None and usage.cached_tokens < cached:  # there is enough now
+            comparison = _Comparison(part)
+            usage = self._ask(asked, comparison)
+        if usage.cached_tokens != cached:
             self.is_as_made = False
         return comparison.end()
 

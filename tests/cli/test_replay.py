@@ -61,10 +61,10 @@ def test_a_later_reply_is_made_again_with_those_before_it(
 ) -> None:
     """Also beside the very conversation in the engine's memory, and beside one like it."""
     command = ("-m", str(model), "--temp", "1", "--max-tokens", "16", "--json")
-    for _ in range(2):
-        localchat("hello the", *command)
+    for seed in ("1", "2"):
+        localchat("hello the", *command, "--seed", seed)
         for words in ("hello", "the hello"):
-            made = json.loads(localchat("-c", words, *command).stdout)
+            made = json.loads(localchat("-c", words, *command, "--seed", seed).stdout)
             assert made["usage"]["cached_tokens"] > 16
         found = json.loads(localchat("history", "replay", "--json").stdout)
         assert found["equal"], found
