@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import secrets
+import os
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
@@ -17,7 +17,7 @@ class Ephemeral:
 
     def __init__(self, path: Sequence[StoredMessage] = ()) -> None:
         """`path`: messages that it goes on from."""
-        self._id = secrets.token_hex(8)
+        self._id = os.urandom(8).hex()
         self._messages = {message.id: message for message in path}
         self._leaf = path[-1].id if path else None
 
