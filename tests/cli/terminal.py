@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import pty
+import select
 import signal
 import sys
 
 COMMAND = [sys.executable, "-P", "-m", "localchat.cli.main"]
+_PATIENCE = 5.0  # seconds
 
 
 def on_terminal(*arguments: str, answer: tuple[bytes, bytes] = (b"", b"")) -> tuple[int, bytes]:
@@ -22,12 +24,20 @@ def on_terminal(*arguments: str, answer: tuple[bytes, bytes] = (b"", b"")) -> tu
         os.execv(COMMAND[0], [*COMMAND, *arguments])
     prompt, typed = answer
     written = b""
+    is_typed = not typed
     try:
-        while data := os.read(terminal, 4096):
-            written += data
-            if typed and prompt in written:
+        while True:
+            # A Ctrl-C between a prompt and the reading of its answer is lost: typed again, then.
+            is_silent = not select.select([terminal], [], [], _PATIENCE)[0]
+            if is_silent and is_typed and typed:
                 os.write(terminal, typed)
-                typed = b""
+                continue
+            if not (data := os.read(terminal, 4096)):
+                break
+            written += data
+            if not is_typed and prompt in written:
+                os.write(terminal, typed)
+                is_typed = True
     except OSError:
         pass  # the end of a terminal is an error
     os.close(terminal)
