@@ -13,7 +13,8 @@ class LazyGroup(click.Group):
     """`modules` says in which module the `command` of each name is."""
 
     def __init__(self, *args: Any, modules: Mapping[str, str], **options: Any) -> None:
-        super().__init__(*args, **options)
+        # Without a command, say so in a sentence: a page of help is for those who ask for it.
+        super().__init__(*args, no_args_is_help=False, **options)
         self._modules = modules
 
     def list_commands(self, ctx: click.Context) -> list[str]:
