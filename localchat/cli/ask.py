@@ -87,7 +87,8 @@ def command(
 ) -> None:
     """Answer a PROMPT. This is what localchat does without a command.
 
-    Text piped in is added before the prompt, between fences; alone, it is the prompt.
+    Text piped in is added before the prompt, between fences; alone, it is the prompt. With -c or
+    --cid and no prompt at all, a reply that was cut off goes on.
     """
     if sampling["logprobs"] is not None and not as_json:
         raise click.UsageError("--logprobs needs --json.", ctx)
@@ -105,8 +106,9 @@ def command(
             flags["system"] = ""  # it has begun with one, or without
         decided = decide(flags, parameters, settings, places)
         text = compose(" ".join(prompt), files)
-        if not text:
-            raise click.UsageError("There is no prompt.", ctx)
+        if not text and (conversation is None or not history.is_cut_off(conversation)):
+            what = "" if conversation is None else ", and the last reply is complete"
+            raise click.UsageError(f"There is no prompt{what}.", ctx)
         history.begin_opening()
         with connect(decided.model, threads, draft, offline=offline) as connection:
             client, ref = connection.client, connection.model

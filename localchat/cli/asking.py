@@ -40,13 +40,13 @@ class Asking:
         self._options = options
 
     def begin(self, text: str, *, raw: bool) -> Generator[Event, None, None]:
-        """The events of the answer."""
+        """The events of the answer; without a text, of the rest of the last one."""
         if raw:
             self._client.submit(self._raw_request(text))
             return _events(self._client)
         self.session = self._new_session(self._history.turns(self._conversation))
         try:
-            return self.session.send(text)
+            return self.session.send(text) if text else self.session.continue_reply()
         except (HistoryFailed, OutOfSpace) as error:
             if self._conversation is not None:
                 raise

@@ -36,6 +36,9 @@ _LASTING = (
 )
 
 
+_CUT = ("length", "cancelled")  # finish reasons of replies that the model did not end itself
+
+
 def history_options(command: _Command) -> _Command:
     """Adds the flags that say what to go on with, and whether to keep it."""
     for decorate in (
@@ -70,11 +73,14 @@ class History:
     def __enter__(self) -> History:
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         if self._opening is not None:
             self._opening.join()
-        if self._store is not None:
-            self._store.close()
+        if self._store is None:
+            return
+        with self._store as store:
+            if kind is None and self.keeps and store.is_check_due:  # after the answer, once a day
+                _check(store)
 
     def find(self, id_: str | None) -> Conversation:
         """The conversation whose id begins so, or the last one. Raises what opening raises, too."""
@@ -91,6 +97,19 @@ class History:
         if found is None:
             raise _nothing_yet()
         return found
+
+    def is_cut_off(self, conversation: Conversation) -> bool:
+        """Whether the last reply ended before the model ended it."""
+        assert self._store is not None
+        last = self._store.path(conversation.id)[-1:]
+        return any(
+            one.role == "assistant"
+            and (
+                one.state in ("incomplete", "failed")
+                or (one.generations and one.generations[-1].finish_reason in _CUT)
+            )
+            for one in last
+        )
 
     def begin_opening(self) -> None:
         """Opens it beside what the caller does meanwhile."""
@@ -126,6 +145,17 @@ class History:
             self._store = Store.open(self._places)
         except Exception as error:  # told by whoever waits for the thread
             self._error = error
+
+
+def _check(store: Store) -> None:
+    """The answer is there: what is found now is told, and is no failure of the command."""
+    told = len(store.notes)
+    try:
+        store.check()
+    except LocalchatError as error:
+        output.note(f"Note: {error}")
+    for note in store.notes[told:]:
+        output.note(f"Note: {note}")
 
 
 def not_kept(why: LocalchatError) -> None:

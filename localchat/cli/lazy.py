@@ -14,7 +14,7 @@ class LazyGroup(click.Group):
 
     def __init__(self, *args: Any, modules: Mapping[str, str], **options: Any) -> None:
         # Without a command, say so in a sentence: a page of help is for those who ask for it.
-        super().__init__(*args, no_args_is_help=False, **options)
+        super().__init__(*args, **options | {"no_args_is_help": False})
         self._modules = modules
 
     def list_commands(self, ctx: click.Context) -> list[str]:

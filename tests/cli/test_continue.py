@@ -14,7 +14,7 @@ from localchat.client.scripted import ScriptedClient
 from localchat.errors import HistoryFailed
 from localchat.events import Failed, Finished, Rendered, TextDelta, Trimmed
 from localchat.paths import Paths
-from localchat.store.records import NewConversation, NewMessage
+from localchat.store.records import NewConversation, NewMessage, Outcome, Provenance
 from localchat.store.store import Store
 from localchat.types import Choice, Timings, Usage
 from tests.conftest import CommandRunner
@@ -136,6 +136,58 @@ class TestGoingOn:
         shell.run("-c", "Always?", "--show-prompt", answer=Rendered("", "…", 9))
         assert len(shell.messages) == 3
         assert store.stats().messages == 2
+
+
+class TestACutOffReply:
+    CUT = Finished("", "length", Usage(1, 0, 1), Timings(0.0, 0.0, 0.0), 7)
+
+    def test_goes_on_without_a_prompt(self, shell: Shell, store: Store) -> None:
+        shell.run("Count to four", answer=("One, two,", self.CUT))
+        assert shell.run("-c", answer=(" three, four.", END)) == " three, four.\n"
+        (request,) = shell.client.requests
+        assert request.partial_reply is not None
+        assert request.partial_reply.content == "One, two,"
+        latest = store.latest()
+        assert latest is not None
+        user, reply = store.path(latest.id)
+        assert (user.content, reply.content) == ("Count to four", "One, two, three, four.")
+        assert reply.state == "complete"
+
+    def test_of_a_killed_command_goes_on_too(self, shell: Shell, store: Store) -> None:
+        shell.run("Count to four", answer=("One, two,", END))
+        latest = store.latest()
+        assert latest is not None
+        reply = store.path(latest.id)[-1].id
+        store.continue_reply(reply, Provenance("a model"))
+        store.finish(reply, "One, two,", "", Outcome("incomplete"))
+        shell.run("--cid", latest.id, answer=(" three.", END))
+        assert store.message(reply).content == "One, two, three."
+
+    def test_a_complete_one_does_not(self, shell: Shell) -> None:
+        shell.run("Count to two", answer=("One, two.", END))
+        shell.run("-c", code=2)
+        assert "the last reply is complete" in shell.err
+
+
+class TestTheDailyCheck:
+    @pytest.mark.parametrize("due", [True, False])
+    def test_comes_when_it_is_due(
+        self, shell: Shell, monkeypatch: pytest.MonkeyPatch, due: bool
+    ) -> None:
+        checked: list[Store] = []
+        monkeypatch.setattr(Store, "is_check_due", due)
+        monkeypatch.setattr(Store, "check", lambda store: checked.append(store))
+        shell.run("one")
+        assert len(checked) == due
+
+    def test_what_it_finds_is_told(self, shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+        def broken(_: Store) -> None:
+            raise HistoryFailed("The disk is gone.")
+
+        monkeypatch.setattr(Store, "is_check_due", True)
+        monkeypatch.setattr(Store, "check", broken)
+        assert shell.run("one") == "Yes.\n"
+        assert "Note: The disk is gone." in shell.err
 
 
 class TestModelAndSettings:

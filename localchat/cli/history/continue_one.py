@@ -15,7 +15,7 @@ from localchat.cli import ask
 @click.argument("arguments", metavar="[PROMPT]...", nargs=-1, type=click.UNPROCESSED)
 @click.pass_context
 def command(ctx: click.Context, id_: str, arguments: tuple[str, ...]) -> None:
-    """Ask further in a conversation.
+    """Ask further in a conversation; without a PROMPT, let a reply that was cut off go on.
 
     The same as localchat ask --cid ID PROMPT. All options of ask can be given after ID.
     """

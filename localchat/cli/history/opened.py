@@ -23,6 +23,8 @@ def opened(places: Paths) -> Iterator[Store]:
         try:
             yield store
         finally:
+            if store.is_check_due:
+                store.check()
             _tell(store, told)
 
 
