@@ -17,7 +17,7 @@ from localchat.errors import LocalchatError, ModelLoadFailed, ModelNotFound, Ver
 from localchat.paths import Paths
 from localchat.registry import installed
 from localchat.registry.catalogue import names
-from localchat.registry.files import blobs, verify
+from localchat.registry.files import verify
 from localchat.registry.installed import Part, Record
 from localchat.types import ModelRef
 
@@ -154,6 +154,9 @@ def _unrecorded_part(blob: Blob, paths: Paths) -> Part | None:
 def _remember(record: Record, paths: Paths) -> None:
     """A models folder that can't be written to, or a full disk, must not stop a chat."""
     try:
+        # Imported here: a warm start, which remembers nothing new, does without.
+        from localchat.registry.files import blobs
+
         blobs.lay_out(record.parts, paths)
         installed.record(record, paths)
     except (OSError, LocalchatError):
