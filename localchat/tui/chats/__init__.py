@@ -1,0 +1,1 @@
+"""Conversations that are open, and the threads that make their turns: no widgets."""
