@@ -8,12 +8,13 @@ from dataclasses import replace
 from localchat.cli import output
 from localchat.cli.answer import receive_last
 from localchat.cli.engine import Connection
-from localchat.cli.kept import History, lasting, not_kept
+from localchat.cli.kept import History, not_kept
 from localchat.cli.prompt_text import argument_text, request
 from localchat.client.base import EngineClient
 from localchat.errors import HistoryFailed, OutOfSpace
 from localchat.events import Event, Rendered
 from localchat.presets.precedence import Decided
+from localchat.session.lasting import lasting
 from localchat.session.options import Options
 from localchat.session.session import Session, Turns
 from localchat.store.records import Conversation

@@ -13,10 +13,10 @@ import click
 
 from localchat import __version__, config, fit, hardware, paths, room
 from localchat.cli import output
-from localchat.cli.engine import load_options
 from localchat.config import Settings
 from localchat.errors import LocalchatError
 from localchat.paths import Paths
+from localchat.session.loading import load_options
 
 _PATIENCE = 60  # seconds; a GPU's driver may take its time to start
 

@@ -18,7 +18,8 @@ from localchat.client.launcher import open_engine
 from localchat.config import Settings
 from localchat.errors import ModelNotFound
 from localchat.paths import Paths
-from localchat.types import LoadOptions, ModelRef
+from localchat.session.loading import load_options
+from localchat.types import ModelRef
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
@@ -89,18 +90,3 @@ def find_model(name: str, settings: Settings, places: Paths) -> ModelRef:
         from localchat.cli.pull import pull_with_progress
 
         return pull_with_progress(name, places, offline=settings.offline)
-
-
-def load_options(settings: Settings, places: Paths) -> LoadOptions:
-    """What an engine is started with. Raises what finding the draft model raises."""
-    from localchat.registry.resolve import resolve
-
-    return LoadOptions(
-        context=0 if settings.context == "auto" else settings.context,
-        kv_type=settings.kv_type,
-        gpu_layers=-1 if settings.gpu_layers == "auto" else settings.gpu_layers,
-        threads=settings.threads,
-        parallel=settings.parallel,
-        draft=resolve(settings.draft, places).path if settings.draft else None,
-        snapshot_budget=settings.snapshot_budget,
-    )

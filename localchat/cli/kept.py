@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping
-from dataclasses import replace
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from localchat.cli import output
-from localchat.config import Settings
 from localchat.errors import ConversationNotFound, LocalchatError
 from localchat.paths import Paths
-from localchat.presets.precedence import Decided
 from localchat.session.ephemeral import Ephemeral
 from localchat.store.records import Conversation
 
@@ -22,19 +19,6 @@ if TYPE_CHECKING:
     from localchat.store.store import Store
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
-
-# What makes the character of a conversation. The rest of the sampling values (a limit, stop
-# strings, a schema) shapes one answer.
-_LASTING = (
-    "temperature",
-    "top_p",
-    "top_k",
-    "min_p",
-    "repeat_penalty",
-    "frequency_penalty",
-    "presence_penalty",
-)
-
 
 _CUT = ("length", "cancelled")  # finish reasons of replies that the model did not end itself
 
@@ -163,30 +147,6 @@ def not_kept(why: LocalchatError) -> None:
     output.note(f"Note: this is not kept in the history: {why}")
     if why.hint:
         output.note(f"Try: {why.hint}")
-
-
-def lasting(decided: Decided) -> dict[str, Any]:
-    """What further turns of a new conversation are to be made with, as JSON values."""
-    sampling = {name: decided.sampling[name] for name in _LASTING if name in decided.sampling}
-    return {"model": decided.model, "reasoning": decided.reasoning, "sampling": sampling}
-
-
-def resumed(settings: Settings, stored: Mapping[str, Any]) -> Settings:
-    """The settings with those of a conversation in the place of the user's own.
-
-    One that was imported has none, and what makes no sense is left out.
-    """
-    changes: dict[str, Any] = {}
-    if isinstance(stored.get("model"), str):
-        changes["model"] = stored["model"]
-    if stored.get("reasoning") in ("auto", "on", "off"):
-        changes["reasoning"] = stored["reasoning"]
-    if isinstance(sampling := stored.get("sampling"), Mapping):
-        changes |= dict.fromkeys(_LASTING) | {"preset": None}
-        changes |= {
-            name: sampling[name] for name in _LASTING if isinstance(sampling.get(name), int | float)
-        }
-    return replace(settings, **changes)
 
 
 def _nothing_yet() -> ConversationNotFound:
