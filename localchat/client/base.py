@@ -1,4 +1,4 @@
-"""The one seam between front ends and the engine: four methods."""
+"""The one seam between front ends and the engine."""
 
 from __future__ import annotations
 
@@ -14,6 +14,10 @@ class EngineClient(Protocol):
 
     @property
     def info(self) -> EngineInfo: ...
+
+    @property
+    def is_gone(self) -> bool:
+        """Whether the engine has left, as far as can be seen without waiting; between requests."""
 
     def submit(self, request: GenerationRequest) -> None:
         """Hands a request to the engine."""

@@ -17,8 +17,8 @@ Answer = Sequence[str | Event] | Finished | Scored | Failed | Rendered
 class ScriptedClient:
     """Gives the `answers` to requests in turn: pieces of text and events, or one last event.
 
-    A piece of text becomes a `TextDelta`; events get their request's id. An answer without a last
-    event ends with a plain `Finished`. The requests it got are in `requests`.
+    A piece of text becomes a `TextDelta` of one token; events get their request's id. An answer
+    without a last event ends with a plain `Finished`. The requests it got are in `requests`.
     """
 
     def __init__(self, *answers: Answer, has_chat_template: bool = True) -> None:
@@ -35,6 +35,10 @@ class ScriptedClient:
         self._answers = deque(answers)
         self._queue: deque[Event] = deque()
 
+    @property
+    def is_gone(self) -> bool:
+        return self.is_closed
+
     def submit(self, request: GenerationRequest) -> None:
         self.requests.append(request)
         answer = self._answers.popleft()
@@ -42,7 +46,7 @@ class ScriptedClient:
         if not pieces or not isinstance(pieces[-1], LAST_EVENTS):
             pieces.append(self._finished(request, len(pieces)))
         for piece in pieces:
-            event = TextDelta("", piece) if isinstance(piece, str) else piece
+            event = TextDelta("", piece, tokens=1) if isinstance(piece, str) else piece
             self._queue.append(replace(event, request_id=request.id))
 
     def cancel(self, request_id: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import select
 import socket
 import threading
 from collections import deque
@@ -53,6 +54,11 @@ class SocketClient:
     def pid(self) -> int | None:
         """The engine's process, as the system knows it; None where it can't tell."""
         return peer_process(self._socket)
+
+    @property
+    def is_gone(self) -> bool:
+        # Between requests an engine says nothing but that it leaves.
+        return bool(self._frames) or bool(select.select([self._socket], [], [], 0)[0])
 
     def greet(self, keep_alive: float) -> None:
         """Raises OtherVersion, or EngineDied if the engine was just leaving."""

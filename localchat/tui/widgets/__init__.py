@@ -1,1 +1,1 @@
-"""The parts of screens. They are given values and send messages; none knows a store or an engine."""
+"""The parts of screens: they are given values and send messages, and know no store or engine."""

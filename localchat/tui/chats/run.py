@@ -1,0 +1,113 @@
+"""One reply being made, followed by a thread of its own."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Callable
+from typing import Literal
+
+from localchat.errors import LocalchatError, from_kind
+from localchat.events import Failed, Finished, PrefillProgress, Trimmed
+from localchat.session.session import Events, Session
+from localchat.tui.chats.engines import Engine, Engines
+from localchat.tui.chats.live import Live, Phase
+
+News = Literal["phase", "began", "streamed", "ended"]
+"""What a run has to tell. began: the turn is stored. ended: the reply is, and the run is over."""
+
+
+class Run:
+    """Attributes are written by the thread and read by the screen, which `tell` wakes."""
+
+    def __init__(
+        self,
+        engines: Engines,
+        model: str,
+        converse: Callable[[Engine], Session],
+        begin: Callable[[Session], Events],
+        tell: Callable[[News], None],
+    ) -> None:
+        """`converse` makes the session on an engine, `begin` what is asked of it."""
+        self.phase: Phase = "loading"
+        self.live: Live | None = None
+        self.session: Session | None = None
+        self.engine: Engine | None = None
+        self.error: LocalchatError | None = None
+        """Why there is no reply, or not the whole of one."""
+        self.finished: Finished | None = None
+        self.trimmed: Trimmed | None = None
+        """What of the conversation the model was not shown."""
+        self.is_stored = False
+        """Whether the turn has come into the history."""
+        self._engines = engines
+        self._model = model
+        self._converse = converse
+        self._begin = begin
+        self._tell = tell
+        self._is_unwanted = threading.Event()
+        self._thread = threading.Thread(target=self._follow, daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    @property
+    def is_over(self) -> bool:
+        return not self._thread.is_alive() and self._thread.ident is not None
+
+    def stop(self) -> None:
+        """Ends the reply; what has come of it is kept."""
+        self._is_unwanted.set()
+        self.phase = "stopping"
+        if self.session is not None:
+            with contextlib.suppress(LocalchatError, OSError):  # then it ends by itself
+                self.session.cancel()
+
+    def wait(self, seconds: float) -> None:
+        """Returns when the reply has ended, or after so many seconds."""
+        self._thread.join(seconds)
+
+    def _follow(self) -> None:
+        try:
+            self._make()
+        except LocalchatError as error:
+            self.error = error
+        finally:
+            if self.engine is not None:
+                self._engines.give_back(self._model, self.engine)
+            self.phase = "idle"
+            self._tell("ended")
+
+    def _make(self) -> None:
+        self.engine = engine = self._engines.lend(self._model)
+        if self._is_unwanted.is_set():
+            return
+        session = self._converse(engine)
+        events = self._begin(session)
+        assert session.turn is not None
+        self.is_stored = True
+        self.live = self._first_look(session)
+        self.phase = "prefill"
+        self.session = session
+        self._tell("began")
+        if self._is_unwanted.is_set():  # while it was being stored
+            session.cancel()
+        for event in events:
+            self.live.take(event)
+            match event:
+                case Trimmed():
+                    self.trimmed = event
+                case Finished():
+                    self.finished = event
+                case Failed(kind=kind, message=message, hint=hint):
+                    self.error = from_kind(kind, message, hint)
+                case _ if not self._is_unwanted.is_set():
+                    self.phase = "prefill" if isinstance(event, PrefillProgress) else "generating"
+            self._tell("streamed")
+        self.error = self.error or session.trouble
+
+    @staticmethod
+    def _first_look(session: Session) -> Live:
+        """What there is of the reply: something, where one goes on that was cut off."""
+        reply = session.path()[-1]
+        return Live(reply.id, reply.content, reply.reasoning)
