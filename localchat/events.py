@@ -17,7 +17,7 @@ Events of different requests interleave; those of one request never reorder.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from localchat.types import Choice, FinishReason, Score, Timings, Usage
 
@@ -51,6 +51,8 @@ class ReasoningDelta:
     request_id: str
     text: str
     choice: int = 0
+    tokens: int = field(default=0, compare=False)
+    """Completion tokens since the choice's last delta of either kind."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +62,8 @@ class TextDelta:
     request_id: str
     text: str
     choice: int = 0
+    tokens: int = field(default=0, compare=False)
+    """Completion tokens since the choice's last delta of either kind."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -49,6 +49,7 @@ class Completion:
         self._marker_pieces = marker_pieces if prompt.markers else {}
         self._budget_end = budget_end
         self._num_reasoning = 0
+        self._num_told = 0
         self._grammar = grammar
         self._text = CompletionText(
             request.params.stop, prompt.markers, inside=prompt.inside, begun=prompt.num_said > 0
@@ -103,7 +104,8 @@ class Completion:
         if kind == "answer":
             self.answer += text
         delta = TextDelta if kind == "answer" else ReasoningDelta
-        return delta(self._sequence.request.id, text, self._sequence.choice)
+        tokens, self._num_told = self.num_tokens - self._num_told, self.num_tokens
+        return delta(self._sequence.request.id, text, self._sequence.choice, tokens)
 
     def _logprobs(self, token: int, score: TokenScore) -> Event:
         top = tuple((self._spelling(other), logprob) for other, logprob in score.top)

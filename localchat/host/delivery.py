@@ -50,7 +50,8 @@ def merge_text(events: list[Event]) -> list[Event]:
             and isinstance(before, type(event))
             and before.choice == event.choice
         ):
-            merged[position] = replace(before, text=before.text + event.text)
+            text, tokens = before.text + event.text, before.tokens + event.tokens
+            merged[position] = replace(before, text=text, tokens=tokens)
         else:
             last[event.request_id] = len(merged)
             merged.append(event)

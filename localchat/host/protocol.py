@@ -113,6 +113,7 @@ def event_frame(event: events.Event) -> Frame:
             "request_id": event.request_id,
             "text": event.text,
             "choice": event.choice,
+            "tokens": event.tokens,
         }
     return {"op": "event", "event": type(event).__name__, **dataclasses.asdict(event)}
 

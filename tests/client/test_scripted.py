@@ -16,6 +16,7 @@ def test_text_and_events_come_as_they_are_and_an_end_is_made() -> None:
     client.submit(request("1"))
     *events, last = client.events()
     assert events == [TextDelta("1", "a"), ReasoningDelta("1", "b"), TextDelta("1", "c")]
+    assert [event.tokens for event in events if isinstance(event, TextDelta)] == [1, 1]
     assert isinstance(last, Finished)
     assert (last.request_id, last.finish_reason, last.usage.completion_tokens) == ("1", "stop", 3)
     client.submit(request("2"))

@@ -184,6 +184,13 @@ def test_a_reply_is_progress_then_text_then_one_last_event() -> None:
     assert (end.usage.prompt_tokens, end.usage.completion_tokens) == (5, 3)
 
 
+def test_text_tells_how_many_tokens_it_took() -> None:
+    bench = Bench({"p": "aé!".encode()})  # a token is a byte
+    bench.submit("p", stop="!?")
+    deltas = [event for event in bench.run().events if isinstance(event, TextDelta)]
+    assert [(delta.text, delta.tokens) for delta in deltas] == [("a", 1), ("é", 2), ("!", 2)]
+
+
 def test_each_step_of_a_long_prompt_reports_progress() -> None:
     bench = Bench({"p" * 40: b""})
     bench.submit("p" * 40)

@@ -13,7 +13,7 @@ from localchat.host.delivery import are_patient, can_wait, merge_text
 
 IDS = st.sampled_from(["a", "b", "c"])
 EVENTS = st.lists(
-    st.builds(TextDelta, IDS, st.text(min_size=1, max_size=3))
+    st.builds(TextDelta, IDS, st.text(min_size=1, max_size=3), tokens=st.integers(0, 3))
     | st.builds(PrefillProgress, IDS, st.integers(0, 3), st.just(3))
 )
 
@@ -30,6 +30,11 @@ def of_request(events: list[Event], request_id: str) -> list[Event | str]:
     return result
 
 
+def num_tokens(events: list[Event], request_id: str) -> int:
+    mine = [event for event in events if event.request_id == request_id]
+    return sum(event.tokens for event in mine if isinstance(event, TextDelta))
+
+
 @given(EVENTS)
 def test_each_request_sees_the_same_in_as_few_pieces_as_can_be(events: list[Event]) -> None:
     merged = merge_text(events)
@@ -37,6 +42,7 @@ def test_each_request_sees_the_same_in_as_few_pieces_as_can_be(events: list[Even
         expected = of_request(events, request_id)
         assert of_request(merged, request_id) == expected
         assert sum(event.request_id == request_id for event in merged) == len(expected)
+        assert num_tokens(merged, request_id) == num_tokens(events, request_id)
 
 
 def test_only_text_can_wait() -> None:

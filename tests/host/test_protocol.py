@@ -54,6 +54,12 @@ def test_every_event_arrives_as_it_was_sent(sent: events.Event) -> None:
     assert protocol.parse_event(over_the_wire(protocol.event_frame(sent))) == sent
 
 
+@pytest.mark.parametrize("kind", [events.TextDelta, events.ReasoningDelta])
+def test_a_delta_arrives_with_its_number_of_tokens(kind: Any) -> None:
+    received = protocol.parse_event(over_the_wire(protocol.event_frame(kind("1", "a", tokens=3))))
+    assert received.tokens == 3  # type: ignore[union-attr]  # two deltas are equal without it
+
+
 @given(anything(GenerationRequest))
 def test_every_request_arrives_as_it_was_sent(sent: GenerationRequest) -> None:
     received = over_the_wire(protocol.request_frame(sent))
