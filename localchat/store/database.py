@@ -9,8 +9,9 @@ from __future__ import annotations
 import contextlib
 import math
 import os
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TypeVar
 
@@ -41,7 +42,7 @@ _DAY = 86_400.0  # seconds
 
 
 class Database:
-    """One thread's connection."""
+    """One connection, which the threads of a process take turns at."""
 
     def __init__(self, path: Path, check_budget: float) -> None:
         """Opens the file at `path`, and makes it if it is missing.
@@ -52,6 +53,8 @@ class Database:
         self.path = path
         self.notes: list[str] = []
         """What was done to the file, each a sentence for the user."""
+        self._turn = threading.RLock()
+        self._is_closed = False
         self._connection: apsw.Connection | None = None
         self._identity: tuple[int, int] | None = None
         self._version = 0
@@ -80,7 +83,7 @@ class Database:
             finally:
                 connection.execute("ROLLBACK")
 
-        with translated(self.path):
+        with self._use():
             return self._attempt(look)
 
     def write(self, work: Work[T]) -> T:
@@ -96,8 +99,8 @@ class Database:
                     self._refuse_newer(migrations.version(connection))
                     return work(connection)
 
-        self._refuse_newer(self._version)
-        with translated(self.path):
+        with self._use():
+            self._refuse_newer(self._version)
             return self._attempt(change)
 
     def exclusively(self, work: Work[T]) -> T:
@@ -107,8 +110,8 @@ class Database:
             with self._lock.held():
                 return work(self._current())
 
-        self._refuse_newer(self._version)
-        with translated(self.path):
+        with self._use():
+            self._refuse_newer(self._version)
             return self._attempt(alone)
 
     @property
@@ -118,13 +121,24 @@ class Database:
 
     def check(self) -> None:
         """Checks the whole file, and recovers it if it is damaged. Raises LocalchatError."""
-        with translated(self.path):
+        with self._use():
             self._attempt(lambda: self._check(self._current(), math.inf))
             self._lock.set_checked(time.time())
 
     def close(self) -> None:
-        self._disconnect()
-        self._lock.close()
+        """Once the threads are done with it that use it now. May be called again."""
+        with self._turn:
+            self._is_closed = True
+            self._disconnect()
+            self._lock.close()
+
+    @contextlib.contextmanager
+    def _use(self) -> Iterator[None]:
+        """This thread's turn."""
+        with self._turn, translated(self.path):
+            if self._is_closed:  # its lock's descriptor may be another file's by now
+                raise HistoryFailed("The history is closed: this localchat is leaving.")
+            yield
 
     # opening
 

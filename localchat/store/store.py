@@ -10,7 +10,7 @@ A turn, as a session takes it:
 
 Each method is one short transaction. What a method has written is on the disk when it returns,
 whatever happens to the process or the power then. A reply whose process died is "incomplete".
-A `Store` belongs to one thread; several, in several processes, share the file.
+A `Store` may be shared by threads; several, in several processes, share the file.
 """
 
 from __future__ import annotations
@@ -79,9 +79,12 @@ class Store:
         self.close()
 
     def close(self) -> None:
-        """Replies that were not finished are incomplete from now on. May be called again."""
-        self._writers.close()
+        """Replies that were not finished are incomplete from now on. May be called again.
+
+        Threads that come later get HistoryFailed.
+        """
         self._database.close()
+        self._writers.close()
 
     @property
     def notes(self) -> Sequence[str]:
