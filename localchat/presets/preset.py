@@ -76,6 +76,14 @@ def parse(name: str, data: bytes, origin: str) -> Preset:
     raise ConfigError(f"{origin} {fault}.", f"localchat presets edit {name}")
 
 
+def check_sampling(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Sampling values as a preset may have them under [sampling]. Raises UsageError."""
+    try:
+        return _sampling("sampling", dict(values))
+    except _Fault as error:
+        raise UsageError(f"These sampling values can't be used: {error}.") from error
+
+
 def perhaps(name: str, known: Iterable[str]) -> str:
     """The end of a sentence about a name that is none: which known one may be meant."""
     import difflib
