@@ -12,6 +12,7 @@ from localchat.cli import output
 from localchat.cli.options import offline_option
 
 if TYPE_CHECKING:
+    from localchat.registry.fitting.candidates import Candidate
     from localchat.registry.fitting.capacity import Capacity
     from localchat.registry.fitting.ranking import Fit
 
@@ -33,27 +34,21 @@ def command(
     A "~" marks what is estimated; ">" a speed that a GPU exceeds. Speeds without either were
     measured in real use on this machine.
     """
-    from localchat.registry.fitting import capacity
-    from localchat.registry.fitting import ranking as fits
-    from localchat.registry.fitting.contenders import contenders
+    from localchat.registry.fitting.survey import survey
 
     places = paths.find()
     settings = config.load(places)
     offline = offline or settings.offline
-    with capacity.Devices(wanted=settings.gpu_layers != 0) as devices:
-        # While llama.cpp answers, in a process of its own.
-        if names:
-            from localchat.registry.fitting import asked
 
-            found = [
-                asked.candidate(name, places, offline=offline, token=token, note=output.note)
-                for name in names
-            ]
-        else:
-            found = contenders(places)
-        here = capacity.find(places, devices, settings.threads)
-    question = fits.question(settings, ctx)
-    ranked = fits.rank(found, here, question, places.speeds)
+    def named() -> list[Candidate]:
+        from localchat.registry.fitting import asked
+
+        return [
+            asked.candidate(name, places, offline=offline, token=token, note=output.note)
+            for name in names
+        ]
+
+    here, ranked = survey(settings, places, ctx, named if names else None)
     if as_json:
         output.json_line({"machine": asdict(here), "models": [as_row(each) for each in ranked]})
         return
@@ -107,7 +102,7 @@ def _print_table(ranked: list[Fit]) -> None:
 
 
 def _cells(fit: Fit) -> tuple[str, ...]:
-    from localchat.registry.fitting.ranking import size
+    from localchat.registry.fitting.ranking import size, speed
 
     candidate = fit.candidate
     guess = "~" if candidate.is_estimated else ""
@@ -121,14 +116,6 @@ def _cells(fit: Fit) -> tuple[str, ...]:
         speed(fit),
         f"{fit.verdict}{reason}{mark}",
     )
-
-
-def speed(fit: Fit) -> str:
-    """Tokens a second, with the mark of what it rests on."""
-    if fit.speed is None:
-        return "-"
-    mark = {"measured": "", "at least": ">"}.get(fit.basis or "", "~")
-    return f"{mark}{fit.speed:.1f}" if fit.speed < 10 else f"{mark}{fit.speed:.0f}"
 
 
 def _print_parts(ranked: list[Fit]) -> None:

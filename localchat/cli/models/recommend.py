@@ -43,12 +43,7 @@ def command(as_json: bool) -> None:
 
 def choose(settings: Settings, places: Paths) -> Recommendation:
     """What `recommend` names. Raises OutOfSpace if no chat model fits."""
-    from localchat.registry.fitting import capacity, recommendation
-    from localchat.registry.fitting import ranking as fits
-    from localchat.registry.fitting.contenders import contenders
+    from localchat.registry.fitting.recommendation import recommend
+    from localchat.registry.fitting.survey import survey
 
-    with capacity.Devices(wanted=settings.gpu_layers != 0) as devices:
-        found = contenders(places)
-        here = capacity.find(places, devices, settings.threads)
-    question = fits.question(settings, None)
-    return recommendation.recommend(fits.rank(found, here, question, places.speeds))
+    return recommend(survey(settings, places)[1])

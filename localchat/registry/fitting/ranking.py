@@ -194,3 +194,11 @@ def _speed(
 def size(count: int) -> str:
     """Bytes, as people say it."""
     return f"{count / 1e9:,.1f} GB" if count >= 999_500_000 else f"{count / 1e6:,.0f} MB"
+
+
+def speed(fit: Fit) -> str:
+    """Tokens a second, with the mark of what it rests on."""
+    if fit.speed is None:
+        return "-"
+    mark = {"measured": "", "at least": ">"}.get(fit.basis or "", "~")
+    return f"{mark}{fit.speed:.1f}" if fit.speed < 10 else f"{mark}{fit.speed:.0f}"
