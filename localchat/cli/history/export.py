@@ -32,9 +32,10 @@ Write = Callable[[str], object]
 @click.option(
     "--format",
     "format_",
-    type=click.Choice(["markdown", "json", "openai"]),
+    type=click.Choice(["markdown", "json", "openai", "batch"]),
     default="markdown",
-    help="markdown: to be read. json: everything, for import. openai: a line of messages each.",
+    help="markdown: to be read. json: everything, for import. openai: a line of messages each."
+    " batch: a row each that asks the last question again.",
 )
 @click.option("--json", "as_json", is_flag=True, help="The same as --format json.")
 @click.option(
@@ -50,8 +51,8 @@ def command(
 ) -> None:
     """Write conversations in another form.
 
-    By default the last one. Markdown and openai have the current branch, json has all of them.
-    What was written as json or openai can be imported again.
+    By default the last one. json has all branches, the others the current one. What was written as
+    json or openai can be imported again; localchat batch answers a batch.
     """
     if ids and all_:
         raise UsageError("There are IDs beside --all.", "localchat history export --help")
@@ -111,7 +112,19 @@ def _openai(store: Store | None, chosen: Iterator[Conversation], write: Write) -
     return number
 
 
-_WRITERS = {"markdown": _markdown, "json": _json, "openai": _openai}
+def _batch(store: Store | None, chosen: Iterator[Conversation], write: Write) -> int:
+    from localchat.store.formats.batch import to_json
+
+    number = 0
+    for conversation in chosen:
+        assert store is not None
+        if row := to_json(conversation, store.path(conversation.id)):
+            number += 1
+            write(f"{escape(json.dumps(row, ensure_ascii=False))}\n")
+    return number
+
+
+_WRITERS = {"markdown": _markdown, "json": _json, "openai": _openai, "batch": _batch}
 
 
 @contextmanager

@@ -78,6 +78,14 @@ class TestExport:
             ]
         }
 
+    def test_batch_is_a_row_each(self, history: Runner, add: Add) -> None:
+        add(NewConversation((NewMessage("system", "Nobody asks."),), "ab" * 8))
+        exported = history("export", "--all", "--format", "batch").out.splitlines()
+        first, second = map(json.loads, exported)
+        assert first["custom_id"] == SKY + first["custom_id"][len(SKY) :]
+        assert first["body"]["messages"][-1]["role"] == "user"
+        assert second["body"]["messages"] == [{"role": "user", "content": "An old question"}]
+
     def test_json_comes_back_as_it_was(self, history: Runner, places: Paths) -> None:
         told = history("export", "--all", "--json").out
         assert told == history("export", "5e", "01", "--format", "json").out
@@ -115,7 +123,7 @@ class TestExport:
         said = NewMessage("user", "\x1b[31m\u202e\x85evil")
         add(NewConversation((said,), "e" * 16))
         file = tmp_path / "out"
-        for form in ("markdown", "json", "openai"):
+        for form in ("markdown", "json", "openai", "batch"):
             history("export", "e", "--format", form, "-o", str(file))
             text = file.read_text()
             assert "evil" in text
