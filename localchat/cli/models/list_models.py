@@ -22,7 +22,7 @@ def command(installed: bool, as_json: bool) -> None:
 
     What fits this machine, and how fast it would be: localchat models fit.
     """
-    from localchat.registry.catalogue.listing import listing
+    from localchat.registry.catalogue.listing import count, listing
 
     rows = [row for row in listing(paths.find()) if row.installed or not installed]
     if as_json:
@@ -34,19 +34,12 @@ def command(installed: bool, as_json: bool) -> None:
     width = max(len(row.name) for row in rows)
     output.line(f"{'NAME':{width}}  KIND       WEIGHTS  QUANT          SIZE             LICENCE")
     for row in rows:
+        weights = "?" if row.parameters is None else count(row.parameters)
         output.line(
-            f"{row.name:{width}}  {row.kind or row.origin:9}  {_weights(row):>7}"
+            f"{row.name:{width}}  {row.kind or row.origin:9}  {weights:>7}"
             f"  {row.quantization:7}  {_size(row):>10}"
             f"  {'installed' if row.installed else '':9}  {row.licence or '?'}"
         )
-
-
-def _weights(row: Row) -> str:
-    if row.parameters is None:
-        return "?"
-    if row.parameters < 999_500_000:
-        return f"{row.parameters / 1e6:.0f} M"
-    return f"{row.parameters / 1e9:.1f} B"
 
 
 def _size(row: Row) -> str:

@@ -46,6 +46,13 @@ class Row:
     origin: str = "catalogue"
 
 
+def count(parameters: int) -> str:
+    """A number of weights, as people say it."""
+    if parameters < 999_500_000:
+        return f"{parameters / 1e6:.0f} M"
+    return f"{parameters / 1e9:.1f} B"
+
+
 def listing(paths: Paths) -> tuple[Row, ...]:
     """Every file of the catalogue, and whatever else is installed. Hashes nothing."""
     known = {record.name: record for record in installed.records(paths)}

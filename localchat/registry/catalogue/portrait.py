@@ -15,6 +15,7 @@ from localchat.registry import installed, resolve
 from localchat.registry.care import examine
 from localchat.registry.catalogue import catalog, names
 from localchat.registry.catalogue.catalog import Entry
+from localchat.registry.catalogue.listing import count
 from localchat.registry.files import blobs
 from localchat.registry.installed import Record
 
@@ -126,13 +127,6 @@ class Portrait:
             if self.template_state == "changed" or self.template
             else "none"
         )
-
-
-def count(parameters: int) -> str:
-    """A number of weights, as people say it."""
-    if parameters < 999_500_000:
-        return f"{parameters / 1e6:.0f} M"
-    return f"{parameters / 1e9:.1f} B"
 
 
 def portray(name: str, paths: Paths) -> Portrait:
