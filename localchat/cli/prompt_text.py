@@ -7,28 +7,23 @@ it; the prompt follows after a blank line. Standard input alone is the prompt it
 from __future__ import annotations
 
 import os
-import re
 import sys
 from pathlib import Path
 
-from localchat.errors import InputError
+from localchat.session.attachments import decode, fenced, read_file, together
 from localchat.types import GenerationRequest, Message
-
-_FENCE = re.compile(r"`{3,}")
 
 
 def compose(words: str, files: tuple[Path, ...]) -> str:
     """The text to send; empty if there is none at all. Raises InputError."""
     words = argument_text(words, "The prompt")
-    parts = [_fenced(path.name, read_file(path)) for path in files]
+    parts = [fenced(path.name, read_file(path)) for path in files]
     piped = read_stdin()
     if piped and not words and not parts:
         return piped
     if piped:
-        parts.append(_fenced("stdin", piped))
-    if words:
-        parts.append(words)
-    return "\n\n".join(parts)
+        parts.append(fenced("stdin", piped))
+    return together([*parts, words])
 
 
 def request(system: str | None, text: str, *, raw: bool) -> GenerationRequest:
@@ -49,34 +44,11 @@ def request(system: str | None, text: str, *, raw: bool) -> GenerationRequest:
 
 def argument_text(argument: str, name: str) -> str:
     """An argument of the command line; bytes that are no text arrive in it as surrogates."""
-    return _decode(argument.encode("utf-8", "surrogateescape"), name)
-
-
-def read_file(path: Path) -> str:
-    try:
-        return _decode(path.read_bytes(), str(path))
-    except OSError as error:
-        raise InputError(f"{path} can't be read: {error.strerror}.") from error
+    return decode(argument.encode("utf-8", "surrogateescape"), name)
 
 
 def read_stdin() -> str:
     """What is piped in, without the newline at its end; empty on a terminal."""
     if sys.stdin is None or sys.stdin.isatty():
         return ""
-    return _decode(sys.stdin.buffer.read(), "Standard input").removesuffix("\n")
-
-
-def _decode(data: bytes, origin: str) -> str:
-    try:
-        return data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise InputError(
-            f"{origin} is not UTF-8 text: byte {error.start:,} is 0x{data[error.start]:02x}.",
-            "Convert it first, for example: iconv -f latin1 -t utf-8",
-        ) from error
-
-
-def _fenced(name: str, text: str) -> str:
-    longest = max((len(match) for match in _FENCE.findall(text)), default=2)
-    fence = "`" * (longest + 1)
-    return f"{name}:\n{fence}\n{text.removesuffix(chr(10))}\n{fence}"
+    return decode(sys.stdin.buffer.read(), "Standard input").removesuffix("\n")

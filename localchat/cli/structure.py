@@ -12,8 +12,8 @@ from types import ModuleType
 
 import click
 
-from localchat.cli.prompt_text import read_file
 from localchat.errors import InputError
+from localchat.session.attachments import read_file
 
 
 def json_schema(value: str) -> str:
