@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
-import stat
-import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 import click
@@ -18,6 +15,7 @@ from localchat.cli.history.describe import count
 from localchat.cli.history.opened import existing, find, say_none
 from localchat.errors import UsageError
 from localchat.sanitize import clean, escape
+from localchat.store.formats.whole_file import written_whole
 from localchat.store.records import Conversation
 from localchat.store.store import Store
 
@@ -133,19 +131,5 @@ def _opened(target: Path | None) -> Iterator[Write]:
     if target is None or str(target) == "-":
         yield output.write
         return
-    target = Path(os.path.realpath(target))
-    if target.exists() and not stat.S_ISREG(target.stat().st_mode):  # a pipe, or /dev/null
-        with target.open("w", encoding="utf-8") as file:
-            yield file.write
-        return
-    descriptor, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
-    try:
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            yield file.write
-            file.flush()
-            os.fsync(file.fileno())
-        Path(temporary).replace(target)
-    except BaseException:
-        with suppress(OSError):
-            Path(temporary).unlink()
-        raise
+    with written_whole(target) as file:
+        yield file.write
