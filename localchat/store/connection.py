@@ -141,6 +141,19 @@ def every(connection: apsw.Connection, query: str, values: Values = ()) -> list[
     return connection.execute(query, values).fetchall()
 
 
+def empty_log(connection: apsw.Connection) -> None:
+    """Overwritten text is still in the log until it is merged and cut; readers may forbid that."""
+    with contextlib.suppress(apsw.BusyError):
+        every(connection, "PRAGMA wal_checkpoint(TRUNCATE)")
+
+
+def give_back_room(connection: apsw.Connection) -> None:
+    """Makes the file as small as what is in it."""
+    connection.execute("INSERT INTO words(words) VALUES('optimize')")
+    every(connection, "PRAGMA incremental_vacuum")
+    empty_log(connection)
+
+
 @contextlib.contextmanager
 def translated(path: Path) -> Iterator[None]:
     """Turns SQLite's and the system's errors into ours."""

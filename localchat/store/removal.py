@@ -1,6 +1,7 @@
-"""Deleting conversations with all that is kept of them: also what engines saved, or may yet save.
+"""Deleting conversations, or some of one, with all that is kept of them.
 
-The saved states go first: whoever is killed in between can delete again what is still in the list.
+That is also what engines saved, or may yet save. The saved states go first: whoever is killed in
+between can delete again what is still in the list.
 """
 
 from __future__ import annotations
@@ -28,6 +29,17 @@ def delete(store: Store, ids: Sequence[str], paths: Paths) -> Removed:
     store.delete(())  # whether it may be written: before anything is gone
     snapshots = snapshot_files.forget(paths.snapshots, ids)
     return Removed(store.delete(ids), len(snapshots), sum(one.size for one in snapshots))
+
+
+def delete_message(store: Store, message: int, paths: Paths) -> None:
+    """With all that comes after it. Raises what `Store.delete_message` raises, OSError.
+
+    What engines saved of the conversation has its words, and what they may yet save: from now on
+    it is saved no more.
+    """
+    store.delete(())
+    snapshot_files.forget(paths.snapshots, [store.message(message).conversation])
+    store.delete_message(message)
 
 
 def purge(store: Store, before: float, paths: Paths) -> Removed:

@@ -194,19 +194,6 @@ def siblings(connection: apsw.Connection, id_: int, is_alive: IsAlive) -> list[S
     return _messages(connection, roots, (found.conversation,), is_alive)
 
 
-def last_below(connection: apsw.Connection, id_: int) -> int:
-    """The newest message that is `id_` or comes after it: always a leaf."""
-    return int(
-        connection.execute(
-            """WITH RECURSIVE below(seq) AS (
-                   VALUES(?) UNION ALL
-                   SELECT messages.seq FROM below JOIN messages ON parent = below.seq
-               ) SELECT max(seq) FROM below""",
-            (id_,),
-        ).get
-    )
-
-
 def _messages(
     connection: apsw.Connection, where: str, values: tuple[Any, ...], is_alive: IsAlive
 ) -> list[StoredMessage]:

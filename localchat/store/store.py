@@ -25,10 +25,9 @@ from typing import Any
 
 import apsw
 
-from localchat.errors import UsageError
 from localchat.paths import Paths
-from localchat.store import aside, rows, turns
-from localchat.store.connection import SIDE_FILES, every
+from localchat.store import aside, branches, rows, turns
+from localchat.store.connection import SIDE_FILES, empty_log, give_back_room
 from localchat.store.database import Database
 from localchat.store.records import (
     Conversation,
@@ -41,7 +40,6 @@ from localchat.store.records import (
     StoredMessage,
     Turn,
 )
-from localchat.store.title import title_of
 from localchat.store.turns import Parent
 from localchat.store.writers import Writers
 
@@ -140,21 +138,11 @@ class Store:
         """
         now = time.time()
 
-        def work(connection: apsw.Connection) -> Turn:
-            found = rows.message(connection, message, self._writers.is_alive)
-            asked = found.parent if found.role == "assistant" else found.id
-            if asked is None or found.role == "system":
-                raise UsageError(f"Message {message} can't be replied to.")
-            reply = turns.new_reply(
-                connection,
-                (found.conversation, asked),
-                provenance,
-                self._writers.own(),
-                now,
+        return self._write_turn(
+            lambda connection: turns.regenerate(
+                connection, message, provenance, self._writers.own(), self._writers.is_alive, now
             )
-            return Turn(found.conversation, asked, reply)
-
-        return self._write_turn(work)
+        )
 
     def continue_reply(self, reply: int, provenance: Provenance) -> Turn:
         """Makes a reply go on that was cut off: `checkpoint` and `finish` take the whole of it.
@@ -254,29 +242,44 @@ class Store:
             lambda connection: rows.siblings(connection, message, self._writers.is_alive)
         )
 
+    def alternatives(self, conversation: str) -> dict[int, tuple[int, ...]]:
+        """Of each message of the current path that has siblings, the ids of all, oldest first."""
+        return self._database.read(
+            lambda connection: branches.alternatives(connection, conversation)
+        )
+
     def set_leaf(self, message: int) -> int:
         """Makes the branch through `message` the current one; the leaf, its newest message."""
+        return self._database.write(
+            lambda connection: branches.choose(connection, message, self._writers.is_alive)
+        )
 
-        def work(connection: apsw.Connection) -> int:
-            found = rows.message(connection, message, self._writers.is_alive)
-            leaf = rows.last_below(connection, message)
-            connection.execute(
-                "UPDATE conversations SET leaf = ? WHERE id = ?", (leaf, found.conversation)
+    def go_back(self, conversation: str, message: int | None) -> None:
+        """Ends the current path with `message`, which `set_leaf` would follow to a leaf.
+
+        None: before the first message; a system prompt stays. What followed stays, as a branch.
+        """
+        self._database.write(
+            lambda connection: branches.go_back(
+                connection, conversation, message, self._writers.is_alive
             )
-            return leaf
+        )
 
-        return self._database.write(work)
+    def delete_message(self, message: int) -> None:
+        """Deletes a message for good, with all that comes after it: see `delete`.
+
+        If the current path goes through it, that becomes the one through its newest sibling, or
+        ends above it. Raises ReplyInProgress if a process writes one of them.
+        """
+        self._delete(
+            lambda connection: branches.delete(connection, message, self._writers.is_alive)
+        )
 
     def rename(self, conversation: str, title: str | None) -> Conversation:
         """Gives it a title of the user's, on one line; None: the one from its first message."""
 
         def work(connection: apsw.Connection) -> Conversation:
-            own = " ".join(turns.text(title or "").split())
-            made = own or title_of(rows.first_words(connection, conversation))
-            connection.execute(
-                "UPDATE conversations SET title = ?, title_is_own = ? WHERE id = ?",
-                (made, int(bool(own)), conversation),
-            )
+            turns.rename(connection, conversation, title)
             return rows.conversation(connection, conversation)
 
         return self._database.write(work)
@@ -339,13 +342,13 @@ class Store:
         """Deletes the conversations last updated before then (seconds since the epoch), and gives
         the room back. How many."""
         deleted = self._delete(lambda connection: turns.delete_before(connection, before))
-        self._database.exclusively(_give_back_room)
+        self._database.exclusively(give_back_room)
         return deleted
 
     def _delete(self, work: Any) -> int:
         deleted: int = self._database.write(work)
         if deleted:
-            self._database.exclusively(_empty_log)
+            self._database.exclusively(empty_log)
         return deleted
 
     # the file
@@ -369,15 +372,3 @@ class Store:
     def check(self) -> None:
         """Checks the whole file for damage: half a second for 100,000 messages. See `notes`."""
         self._database.check()
-
-
-def _empty_log(connection: apsw.Connection) -> None:
-    """Overwritten text is still in the log until it is merged and cut; readers may forbid that."""
-    with contextlib.suppress(apsw.BusyError):
-        every(connection, "PRAGMA wal_checkpoint(TRUNCATE)")
-
-
-def _give_back_room(connection: apsw.Connection) -> None:
-    connection.execute("INSERT INTO words(words) VALUES('optimize')")
-    every(connection, "PRAGMA incremental_vacuum")
-    _empty_log(connection)

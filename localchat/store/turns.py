@@ -18,6 +18,7 @@ from localchat.store.records import (
     Outcome,
     Provenance,
     StoredMessage,
+    Turn,
 )
 from localchat.store.rows import IsAlive
 from localchat.store.title import title_of
@@ -81,6 +82,23 @@ def new_reply(
     new_generation(connection, reply, 0, Generation(provenance))
     touch(connection, asked[0], now, leaf=reply)
     return reply
+
+
+def regenerate(
+    connection: apsw.Connection,
+    message: int,
+    provenance: Provenance,
+    writer: str,
+    is_alive: IsAlive,
+    now: float,
+) -> Turn:
+    """Another reply to what the user said, or to what a reply answers. Raises UsageError."""
+    found = rows.message(connection, message, is_alive)
+    asked = found.parent if found.role == "assistant" else found.id
+    if asked is None or found.role == "system":
+        raise UsageError(f"Message {message} can't be replied to.")
+    reply = new_reply(connection, (found.conversation, asked), provenance, writer, now)
+    return Turn(found.conversation, asked, reply)
 
 
 def place(connection: apsw.Connection, conversation: str, parent: Parent) -> int | None:
@@ -178,6 +196,16 @@ def settle(connection: apsw.Connection, is_alive: IsAlive) -> bool:
             "UPDATE messages SET state = 'incomplete', writer = NULL WHERE seq = ?", (seq,)
         )
     return bool(dead)
+
+
+def rename(connection: apsw.Connection, conversation: str, title: str | None) -> None:
+    """Gives it a title of the user's, on one line, or the one from its first message."""
+    own = " ".join(text(title or "").split())
+    made = own or title_of(rows.first_words(connection, conversation))
+    connection.execute(
+        "UPDATE conversations SET title = ?, title_is_own = ? WHERE id = ?",
+        (made, int(bool(own)), conversation),
+    )
 
 
 def set_settings(

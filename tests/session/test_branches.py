@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 
 from localchat.client.scripted import ScriptedClient
@@ -19,7 +23,7 @@ from localchat.events import (
 )
 from localchat.session.ephemeral import Ephemeral
 from localchat.session.options import Options
-from localchat.session.session import Turns
+from localchat.session.session import Session, Turns
 from localchat.store.records import Outcome, Provenance
 from localchat.store.store import Store
 from localchat.types import (
@@ -139,12 +143,135 @@ class TestSeveral:
         assert [end.provenance.params["seed"] for end in ends] == [7, 8]
 
 
-def test_memory_follows_a_branch_to_its_newest_message() -> None:
+class TestWhereItIs:
+    """What a screen shows of a tree, and how it moves in it."""
+
+    def talk(self, turns: Turns, *answers: str, system: str | None = "Be brief.") -> Session:
+        talk = session(ScriptedClient(*([answer] for answer in answers)), turns, system=system)
+        say(talk, "Sky?")
+        say(talk, "Always?")
+        return talk
+
+    def test_alternatives_are_told_of_the_current_path(self, turns: Turns) -> None:
+        talk = self.talk(turns, "Blue.", "Yes.", "No.", "Green.", "Grey.", system=None)
+        conversation = talk.conversation or ""
+        assert turns.alternatives(conversation) == {}
+        asked, _, _, yes = (one.id for one in talk.path())
+        text_of(talk.regenerate())
+        no = talk.path()[-1].id
+        assert turns.alternatives(conversation) == {no: (yes, no)}
+        text_of(talk.edit(asked, "Grass?"))
+        edited = talk.path()[0].id
+        assert turns.alternatives(conversation) == {edited: (asked, edited)}
+        turns.set_leaf(yes)
+        assert turns.alternatives(conversation) == {asked: (asked, edited), yes: (yes, no)}
+
+    def test_going_back_leaves_what_followed_as_a_branch(self, turns: Turns) -> None:
+        talk = self.talk(turns, "Blue.", "Yes.", "No.")
+        path = talk.path()
+        turns.go_back(talk.conversation or "", path[2].id)
+        assert talk.path() == path[:3]
+        say(talk, "At night?")
+        assert [content for _, content in said(talk.path())][2:] == ["Blue.", "At night?", "No."]
+        again = talk.path()[3].id
+        assert turns.alternatives(talk.conversation or "") == {again: (path[3].id, again)}
+
+    @pytest.mark.parametrize("system", ["Be brief.", None])
+    def test_going_back_to_the_beginning_keeps_a_system_prompt(
+        self, turns: Turns, system: str | None
+    ) -> None:
+        talk = self.talk(turns, "Blue.", "Yes.", "Green.", system=system)
+        turns.go_back(talk.conversation or "", None)
+        kept = [("system", system)] if system else []
+        assert said(talk.path()) == kept
+        turns.go_back(talk.conversation or "", None)
+        say(talk, "Grass?")
+        assert said(talk.path()) == [*kept, ("user", "Grass?"), ("assistant", "Green.")]
+
+    def test_what_is_deleted_goes_with_all_that_followed(self, turns: Turns) -> None:
+        talk = self.talk(turns, "Blue.", "Yes.", "No.", "Maybe.")
+        path = talk.path()
+        text_of(talk.regenerate())
+        no = talk.path()[-1].id
+        say(talk, "Sure?")
+        turns.delete_message(no)
+        assert talk.path() == path, "the one beside it is shown"
+        turns.delete_message(path[3].id)
+        assert talk.path() == path[:3]
+        for gone in (path[3].id, path[4].id, no):
+            with pytest.raises(ConversationNotFound):
+                turns.message(gone)
+
+    def test_the_branch_beside_it_is_shown_to_its_end(self, turns: Turns) -> None:
+        talk = self.talk(turns, "Blue.", "Yes.", "Grey.")
+        path = talk.path()
+        text_of(talk.regenerate(path[2].id))
+        turns.delete_message(talk.path()[-1].id)
+        assert talk.path() == path
+
+    def test_the_branch_that_is_shown_stays_when_another_goes(self, turns: Turns) -> None:
+        talk = self.talk(turns, "Blue.", "Yes.", "No.", "Maybe.")
+        yes = talk.path()[-1].id
+        text_of(talk.regenerate())
+        no = talk.path()[-1].id
+        text_of(talk.regenerate())
+        maybe = talk.path()[-1].id
+        turns.set_leaf(no)
+        path = talk.path()
+        turns.delete_message(yes)
+        assert talk.path() == path
+        assert turns.alternatives(talk.conversation or "") == {no: (no, maybe)}
+
+    def test_nothing_may_be_left(self, turns: Turns) -> None:
+        talk = self.talk(turns, "Blue.", "Yes.", "Green.")
+        last = talk.path()[-1].id
+        turns.delete_message(talk.path()[0].id)
+        assert talk.path() == []
+        say(talk, "Grass?")
+        assert said(talk.path()) == [("user", "Grass?"), ("assistant", "Green.")]
+        assert talk.path()[0].id > last, "no id is given again"
+
+    def test_a_reply_that_is_written_is_not_deleted(self, turns: Turns) -> None:
+        talk = session(ScriptedClient(["Blue."]), turns)
+        events = talk.send("Sky?")
+        asked = talk.path()[0].id
+        with pytest.raises(ReplyInProgress):
+            turns.delete_message(asked)
+        text_of(events)
+        turns.delete_message(asked)
+        assert talk.path() == []
+
+    def test_a_branch_is_followed_to_its_newest_message(self, turns: Turns) -> None:
+        talk = self.talk(turns, "Blue.", "Yes.", "Grey.")
+        path = talk.path()
+        text_of(talk.regenerate(path[2].id))
+        assert len(talk.path()) == 3
+        assert turns.set_leaf(path[2].id) == path[-1].id
+        turns.go_back(talk.conversation or "", path[0].id)
+        assert turns.set_leaf(path[1].id) == talk.path()[-1].id
+        assert talk.path()[-1].content == "Grey.", "it is newer than the end of the longer branch"
+
+
+def test_memory_may_be_looked_at_while_it_is_written() -> None:
     memory = Ephemeral()
     turn = memory.start_turn(None, "Sky?", provenance=Provenance("m"))
     memory.finish(turn.reply, "Blue.", "", Outcome("complete"))
-    later = memory.start_turn(None, "Always?", provenance=Provenance("m"))
-    memory.regenerate(turn.reply, Provenance("m"))
-    assert len(memory.path("")) == 2
-    assert memory.set_leaf(turn.reply) == later.reply
-    assert len(memory.path("")) == 4
+    is_over = threading.Event()
+
+    def look() -> None:
+        while not is_over.is_set():
+            memory.alternatives("")
+
+    interval = sys.getswitchinterval()
+    with ThreadPoolExecutor(1) as pool:
+        looking = pool.submit(look)
+        sys.setswitchinterval(1e-6)
+        try:
+            for number in range(500):
+                again = memory.regenerate(turn.reply, Provenance("m"))
+                memory.finish(again.reply, f"Grey {number}.", "", Outcome("complete"))
+                memory.delete_message(again.reply)
+        finally:
+            sys.setswitchinterval(interval)
+            is_over.set()
+        looking.result()

@@ -53,6 +53,18 @@ def test_a_deleted_conversation_leaves_no_state(
     assert store.stats().conversations == 1
 
 
+def test_a_deleted_message_leaves_no_state(
+    store: Store, say: Say, places: Paths, snapshots: SnapshotStore
+) -> None:
+    one, two = say(None, "One"), say(None, "Two")
+    for number, id_ in enumerate((one.conversation, two.conversation)):
+        snapshots.write([number], STATE, conversation=id_)
+    removal.delete_message(store, one.reply, places)
+    assert [message.content for message in store.path(one.conversation)] == ["One"]
+    snapshots.write([0, 1], STATE, conversation=one.conversation)
+    assert kept(places) == {snapshot_files.owner_of(two.conversation)}
+
+
 def test_what_is_old_goes_and_gives_its_room_back(
     store: Store, places: Paths, snapshots: SnapshotStore
 ) -> None:
@@ -91,7 +103,9 @@ def test_the_states_go_first(
         removal.delete(store, [id_], places)
     with pytest.raises(OSError, match="Permission"):
         removal.purge(store, time.time() + 1, places)
-    assert store.find(id_)
+    with pytest.raises(OSError, match="Permission"):
+        removal.delete_message(store, store.path(id_)[0].id, places)
+    assert len(store.path(id_)) == 2
 
 
 def test_nothing_goes_of_a_history_that_may_not_be_written(
@@ -107,6 +121,8 @@ def test_nothing_goes_of_a_history_that_may_not_be_written(
             removal.delete(newer, [id_], places)
         with pytest.raises(HistoryReadOnly):
             removal.purge(newer, time.time() + 1, places)
+        with pytest.raises(HistoryReadOnly):
+            removal.delete_message(newer, newer.path(id_)[0].id, places)
     assert kept(places) == {snapshot_files.owner_of(id_)}
 
 

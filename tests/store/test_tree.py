@@ -48,7 +48,7 @@ class Tree(RuleBasedStateMachine):
         self.stores = [Store.open(self.places), Store.open(self.places)]
         self.nodes: dict[int, Node] = {}
         self.roots: dict[str, list[Node]] = {}
-        self.leaves: dict[str, Node] = {}
+        self.leaves: dict[str, Node | None] = {}
         self.said = 0
 
     def teardown(self) -> None:
@@ -69,7 +69,10 @@ class Tree(RuleBasedStateMachine):
         return node
 
     def exists(self, node: Node) -> bool:
-        return node.conversation in self.roots
+        return node.id in self.nodes
+
+    def beside(self, node: Node) -> list[Node]:
+        return node.parent.children if node.parent else self.roots[node.conversation]
 
     @rule(target=replies, system=st.booleans(), which=st.integers(0, 1))
     def begin(self, system: bool, which: int) -> Node:
@@ -145,9 +148,42 @@ class Tree(RuleBasedStateMachine):
             assert self.stores[which].set_leaf(node.id) == leaf.id
             self.leaves[of.conversation] = leaf
 
+    @rule(of=replies, up=st.booleans(), which=st.integers(0, 1))
+    def go_back(self, of: Node, up: bool, which: int) -> None:
+        if self.exists(of):
+            node = of.parent if up else of
+            assert node
+            self.stores[which].go_back(of.conversation, node.id)
+            self.leaves[of.conversation] = node
+
+    @rule(of=replies, which=st.integers(0, 1))
+    def go_back_to_the_beginning(self, of: Node, which: int) -> None:
+        if self.exists(of):
+            self.stores[which].go_back(of.conversation, None)
+            root = self.leaves[of.conversation]
+            while root and root.parent:
+                root = root.parent
+            self.leaves[of.conversation] = root if root and root.role == "system" else None
+
+    @rule(of=replies, up=st.booleans(), which=st.integers(0, 1))
+    def delete_message(self, of: Node, up: bool, which: int) -> None:
+        if not self.exists(of):
+            return
+        node = of.parent if up else of
+        assert node
+        self.stores[which].delete_message(node.id)
+        beside = self.beside(node)
+        beside.remove(node)
+        if self.leaves[of.conversation] in node.below():
+            newest = beside[-1].below() if beside else []
+            leaf = max(newest, key=lambda one: one.id, default=node.parent)
+            self.leaves[of.conversation] = leaf
+        for gone in node.below():
+            del self.nodes[gone.id]
+
     @rule(of=replies, which=st.integers(0, 1))
     def delete(self, of: Node, which: int) -> None:
-        expected = int(self.exists(of))
+        expected = int(of.conversation in self.roots)
         assert self.stores[which].delete([of.conversation]) == expected
         if expected:
             for root in self.roots.pop(of.conversation):
@@ -161,16 +197,25 @@ class Tree(RuleBasedStateMachine):
             assert {one.conversation.id for one in store.newest(1000)} == set(self.roots)
         store = self.stores[0]
         for conversation, leaf in self.leaves.items():
-            assert store.conversation(conversation).leaf == leaf.id
-            assert [one.content for one in store.path(conversation)] == leaf.path()
+            assert store.conversation(conversation).leaf == (leaf.id if leaf else None)
+            assert [one.content for one in store.path(conversation)] == (
+                leaf.path() if leaf else []
+            )
             stored = store.tree(conversation)
             mine = [node for node in self.nodes.values() if node.conversation == conversation]
             assert [(one.id, one.parent, one.role, one.content) for one in stored] == [
                 (node.id, node.parent.id if node.parent else None, node.role, node.content)
                 for node in sorted(mine, key=lambda node: node.id)
             ]
-            beside = leaf.parent.children if leaf.parent else self.roots[conversation]
-            assert [one.id for one in store.siblings(leaf.id)] == [node.id for node in beside]
+            if leaf:
+                beside = [node.id for node in self.beside(leaf)]
+                assert [one.id for one in store.siblings(leaf.id)] == beside
+            alternatives = {}
+            while leaf:
+                if len(self.beside(leaf)) > 1:
+                    alternatives[leaf.id] = tuple(node.id for node in self.beside(leaf))
+                leaf = leaf.parent
+            assert store.alternatives(conversation) == alternatives
 
     @invariant()
     def every_word_is_found_where_it_is(self) -> None:
