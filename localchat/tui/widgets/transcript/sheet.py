@@ -1,0 +1,351 @@
+"""Draws messages beneath each other, and keeps the reader's place while they change."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import ClassVar
+
+from rich.segment import Segment
+from textual.content import Content
+from textual.geometry import Offset, Region, Size
+from textual.scroll_view import ScrollView
+from textual.selection import Selection
+from textual.strip import Strip
+from textual.style import Style
+from textual.widget import Widget
+
+from localchat.tui.widgets.transcript.lines import Line, joined
+from localchat.tui.widgets.transcript.rows import Rows
+from localchat.tui.widgets.transcript.turn import Turn
+
+_MARGIN = 2  # columns to the left: the mark of the chosen message, and a blank
+_WIDEST = 100  # columns of text: longer lines are hard to read
+_KEPT = 60  # messages whose lines stay in memory
+_LINE_BITS = 24  # of a place in a selection; the message is in the bits above
+_MORE = " ▾ new text below "
+
+
+class Sheet(ScrollView):
+    """Messages as lines. The reader's place stays: what is at the top of it stays there, or it
+    follows the end while the reader is there."""
+
+    DEFAULT_CSS = """
+    Sheet {
+        height: 1fr;
+        overflow-x: hidden;
+        overflow-y: auto;
+        scrollbar-gutter: stable;
+        scrollbar-size-vertical: 1;
+        background: $background;
+        color: $foreground;
+
+        & > .bar { color: $accent; background: $surface; }
+        & > .user { background: $surface; }
+        & > .user-file { background: $surface; color: $text-muted; }
+        & > .mark { color: $accent; }
+        & > .more { color: $accent; background: $panel; text-style: bold; }
+        & > .muted { color: $text-muted; }
+        & > .footer { color: $text-muted; text-style: italic; }
+        & > .code { color: $text-accent; background: $surface; }
+        & > .code-block { background: $surface; }
+        & > .code-label { background: $surface; color: $text-muted; }
+        & > .heading-1 { color: $accent; text-style: bold underline; }
+        & > .heading-2 { color: $accent; text-style: bold; }
+        & > .heading-3 { text-style: bold; }
+        & > .bullet { color: $accent; }
+        & > .em { text-style: italic; }
+        & > .strong { text-style: bold; }
+        & > .strike { text-style: strike; }
+        & > .link { color: $accent; text-style: underline; }
+        & > .greeting { text-style: bold; }
+        & > .hint { color: $text-muted; }
+    }
+    """
+    COMPONENT_CLASSES: ClassVar[set[str]] = {
+        *("bar", "user", "user-file", "mark", "more", "muted", "footer", "code", "code-block"),
+        *("code-label", "heading-1", "heading-2", "heading-3", "bullet", "em", "strong", "strike"),
+        *("link", "greeting", "hint"),
+    }
+
+    greeting: tuple[str, ...] = (
+        "What is on your mind?",
+        "Enter sends  ·  / commands  ·  F1 keys",
+    )
+    """What is shown where there is no message yet: the first line is the largest."""
+
+    def __init__(self, id: str | None = None, classes: str | None = None) -> None:  # noqa: A002
+        super().__init__(id=id, classes=classes)
+        self.turns: list[Turn] = []
+        self.chosen: Turn | None = None
+        self.is_following = True
+        """Whether the end is shown as it comes: until the reader scrolls up."""
+        self._has_more = False  # whether text has come below since the end was left
+        self._rows = Rows()
+        self._place: tuple[Turn, int] | None = None  # a message in view, its row from the top
+        self._is_arranging = False
+        self._strips: dict[tuple[int, int], Strip] = {}
+        self._styles: dict[str, Style] = {}
+
+    # The reader's place
+
+    def lay_out(self, size: Size | None = None) -> None:
+        """Makes the lines that are in view, and puts the reader's place where it was."""
+        width, height = size or self.scrollable_content_region.size
+        text_width = max(min(width - _MARGIN - 1, _WIDEST), 1)
+        top = self._settle(text_width, max(height, 1))
+        self._forget_far(top, height)
+        total = Size(width, self._rows.height + 1)
+        self._is_arranging = True
+        try:
+            if size is not None:  # within a layout, which goes on with the scrollbar
+                self.set_reactive(Widget.virtual_size, total)
+                self.set_reactive(Widget.scroll_y, float(top))
+                self.set_reactive(Widget.scroll_target_y, float(top))
+            else:
+                self._resize_to(total, height)
+                self.scroll_target_y = self.scroll_y = top
+        finally:
+            self._is_arranging = False
+        self._remember(top)
+
+    def _settle(self, width: int, height: int) -> int:
+        """Makes lines until all in view are there. Returns the row that comes first."""
+        while True:
+            self._rows = rows = Rows(self.turns, width)
+            last = max(rows.height + 1 - height, 0)
+            top = last if self.is_following else max(min(self._top_row(), last), 0)
+            missing = [
+                index
+                for index in rows.within(top - 1, height + 1)
+                if not self.turns[index].is_measured(width)
+            ]
+            if not missing:
+                return top
+            for index in missing:
+                turn = self.turns[index]
+                before = turn.height(width)
+                was_measured = turn.is_made
+                turn.lines(width)
+                self._drop_strips(turn)
+                self._scale(turn, before, turn.height(width), keep=was_measured)
+
+    def _scale(self, turn: Turn, before: int, after: int, *, keep: bool) -> None:
+        """A place within a message that was rewrapped is as far down in it as it was."""
+        if self._place is None or self._place[0] is not turn or keep:
+            return
+        offset = self._place[1]
+        if offset < 0 and before:
+            self._place = (turn, offset * after // before)
+
+    def _top_row(self) -> int:
+        if self._place is None:
+            return 0
+        turn, offset = self._place
+        if turn not in self.turns:
+            return self._rows.height
+        return 1 + self._rows.top(self.turns.index(turn)) - offset
+
+    def _remember(self, top: int) -> None:
+        """Keeps where the reader is: the first message in view of which the lines are made."""
+        self._place = None
+        if self.turns:
+            index = self._rows.at(top - 1)
+            self._place = (self.turns[index], 1 + self._rows.top(index) - top)
+
+    def _resize_to(self, total: Size, height: int) -> None:
+        if (self.virtual_size.height > height) != (total.height > height):
+            self.virtual_size = total  # the scrollbar comes or goes: a layout
+        elif total != self.virtual_size:
+            self.set_reactive(Widget.virtual_size, total)
+            self._scroll_update(total)
+
+    def _forget_far(self, top: int, height: int) -> None:
+        near = set(self._rows.within(top - 2 * height, 5 * height))
+        made = [index for index, turn in enumerate(self.turns) if turn.is_made]
+        if len(made) > _KEPT:
+            for index in made:
+                if index not in near:
+                    self.turns[index].forget()
+                    self._drop_strips(self.turns[index])
+
+    def _size_updated(
+        self, size: Size, virtual_size: Size, container_size: Size, layout: bool = True
+    ) -> bool:
+        if size != self._size:
+            self._strips.clear()
+            self.lay_out(size)
+        return super()._size_updated(size, virtual_size, container_size, layout)
+
+    def watch_scroll_y(self, old_value: float, new_value: float) -> None:
+        """Follows the end where the reader is there, and makes the lines that came into view."""
+        super().watch_scroll_y(old_value, new_value)
+        if self._is_arranging:
+            return
+        self.is_following = new_value >= self.max_scroll_y
+        self._has_more &= not self.is_following
+        self._remember(round(new_value))
+        self.lay_out()
+
+    def follow(self) -> None:
+        """Shows the end, and follows it."""
+        self.is_following = True
+        self._has_more = False
+        self.lay_out()
+        self.refresh()
+
+    # Drawing
+
+    def redraw(self, turn: Turn, first: int = 0) -> None:
+        """Draws what has changed of a message, from one of its lines on."""
+        old_top, old_height = self.scroll_offset.y, self._rows.height
+        self._drop_strips(turn, first)
+        self.lay_out()
+        if not self.is_following and self._rows.height > old_height:
+            self._has_more = True
+        if self.scroll_offset.y != old_top:
+            self.refresh()
+            return
+        row = 1 + self._rows.top(self.turns.index(turn)) + first - old_top
+        height = self.size.height
+        if row < height:
+            self.refresh(Region(0, max(row, 0), self.size.width, height - max(row, 0)))
+        elif self._has_more:
+            self.refresh(Region(0, height - 1, self.size.width, 1))
+
+    def notify_style_update(self) -> None:
+        super().notify_style_update()
+        self._strips.clear()
+        self._styles.clear()
+
+    def render_line(self, y: int) -> Strip:
+        """One row of the screen."""
+        width = self.size.width
+        base = self.visual_style.rich_style
+        if not self.turns:
+            return self._greeting_line(y, width)
+        if self._has_more and y == self.size.height - 1:
+            return self._centred(
+                Content.styled(_MORE, ".more").stylize(Style.from_meta({"@click": "follow"})), width
+            )
+        row = self.scroll_offset.y + y - 1
+        if not 0 <= row < self._rows.height:
+            return Strip.blank(width, base)
+        index = self._rows.at(row)
+        turn = self.turns[index]
+        number = row - self._rows.top(index)
+        strip = self._strip(turn, number).apply_offsets(0, (index << _LINE_BITS) | number)
+        is_marked = (
+            turn is self.chosen and self.has_focus and number < turn.height(self._rows.width) - 1
+        )
+        mark = Content.styled("│", ".mark") if is_marked else Content(" ")
+        margin = self._made(mark + " " * (_MARGIN - 1))
+        return Strip.join([margin, strip]).adjust_cell_length(width, base)
+
+    def _strip(self, turn: Turn, number: int) -> Strip:
+        line = turn.lines(self._rows.width)[number]
+        selection = self.text_selection
+        if selection is not None:
+            place = (self.turns.index(turn) << _LINE_BITS) | number
+            span = selection.get_span(place)
+            if span is not None and line.content:
+                start, end = max(span[0], line.indent), span[1]
+                style = Style.from_styles(self.screen.get_component_styles("screen--selection"))
+                end = len(line.content) if end == -1 else end
+                return self._made(
+                    line.content.stylize(style, start, end) if end > start else line.content
+                )
+        key = (turn.id, number)
+        if (strip := self._strips.get(key)) is None:
+            strip = self._strips[key] = self._made(line.content)
+        return strip
+
+    def _made(self, content: Content) -> Strip:
+        base = self.visual_style
+        return Strip(
+            [
+                Segment(text, (base + style).rich_style)
+                for text, style in content.render(base, end="", parse_style=self._styled)
+            ]
+        )
+
+    def _styled(self, style: Style | str) -> Style:
+        """What a span's style stands for: one of the component classes, or theme variables."""
+        if isinstance(style, Style):
+            return style
+        if (found := self._styles.get(style)) is None:
+            if style.startswith("."):
+                rules = self.get_component_styles(style[1:])
+                found = Style.from_styles(rules)
+                if not rules.has_rule("background"):
+                    found = replace(found, background=None)
+                if not rules.has_rule("color"):
+                    found = replace(found, foreground=None)
+            else:
+                found = self._get_style(style)
+            self._styles[style] = found
+        return found
+
+    def _drop_strips(self, turn: Turn, first: int = 0) -> None:
+        for key in [key for key in self._strips if key[0] == turn.id and key[1] >= first]:
+            del self._strips[key]
+
+    def _centred(self, content: Content, width: int) -> Strip:
+        content = content.truncate(width, ellipsis=True)
+        free = width - content.cell_length
+        return self._made(content.pad(free // 2, free - free // 2))
+
+    def _greeting_line(self, y: int, width: int) -> Strip:
+        number = y - max((self.size.height - 2 * len(self.greeting)) // 2, 0)
+        if number % 2 or not 0 <= number < 2 * len(self.greeting):
+            return Strip.blank(width, self.visual_style.rich_style)
+        style = ".hint" if number else ".greeting"
+        return self._centred(Content.styled(self.greeting[number // 2], style), width)
+
+    # Selecting text with the mouse
+
+    def get_selection(self, selection: Selection) -> tuple[str, str] | None:
+        """The selected text: without bars and bullets, long lines in one."""
+        parts: list[tuple[Line, int, int | None]] = []
+        for index, turn in enumerate(self.turns):
+            first, last = index << _LINE_BITS, ((index + 1) << _LINE_BITS) - 1
+            start, end = selection
+            if (start is not None and start.y > last) or (end is not None and end.y < first):
+                continue
+            for number, line in enumerate(turn.lines(self._rows.width)):
+                if (span := selection.get_span(first | number)) is not None:
+                    parts.append((line, span[0], None if span[1] == -1 else span[1]))
+        return joined(parts), "\n"
+
+    def selection_updated(self, selection: Selection | None) -> None:
+        """Draws it."""
+        self.refresh()
+
+    def select_turn(self, turn: Turn) -> None:
+        """Selects the whole text of one message."""
+        index = self.turns.index(turn)
+        lines = turn.lines(self._rows.width)
+        end = Offset(len(lines[-1].content), (index << _LINE_BITS) | (len(lines) - 1))
+        self.screen.selections = {self: Selection(Offset(0, index << _LINE_BITS), end)}
+
+    def turn_at(self, row: int) -> Turn | None:
+        """The message at a row of the screen."""
+        place = self.scroll_offset.y + row - 1
+        return self.turns[self._rows.at(place)] if 0 <= place < self._rows.height else None
+
+    def make_visible(self, turn: Turn) -> None:
+        """Scrolls as far as needed to see a message; of one that is too long, its beginning."""
+        index = self.turns.index(turn)
+        top, height = 1 + self._rows.top(index), self.scrollable_content_region.height
+        turn.lines(self._rows.width)
+        bottom = top + turn.height(self._rows.width)
+        if top < self.scroll_offset.y or bottom - top > height:
+            self.scroll_to(y=top - 1, animate=False)
+        elif bottom > self.scroll_offset.y + height:
+            self.scroll_to(y=bottom - height, animate=False)
+
+    def show_turns(self, turns: Sequence[Turn]) -> None:
+        """Draws these messages; the reader's place stays if its message is one of them."""
+        self.turns[:] = turns
+        self.lay_out()
+        self.refresh()

@@ -1,0 +1,197 @@
+"""One message as it is shown: its lines, made for one width and kept."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from textual.content import Content
+from textual.style import Style
+
+from localchat.sanitize import clean
+from localchat.store.records import StoredMessage
+from localchat.tui.widgets.transcript.attached import folded
+from localchat.tui.widgets.transcript.blocks import Block
+from localchat.tui.widgets.transcript.document import Document
+from localchat.tui.widgets.transcript.footer import footer
+from localchat.tui.widgets.transcript.lines import BLANK, Line, prefixed, wrap, wrap_plain
+from localchat.tui.widgets.transcript.rendering import block_lines
+from localchat.tui.widgets.transcript.thinking import Thinking
+
+_BAR = Content.styled("▎ ", ".bar")
+_INDENT = Content("  ")
+_NARROWEST = 8  # columns of text
+
+
+class Turn:
+    """A message; `lines` are what is drawn of it. Texts are cleaned on their way in."""
+
+    def __init__(self, message: StoredMessage, siblings: Sequence[int] = ()) -> None:
+        self.id = message.id
+        self.is_unfolded = False
+        """Whether what is folded at first (thinking, files, the system prompt) is shown."""
+        self.thinking = Thinking()
+        self._document = Document()
+        self._width = 0
+        self._height = 0
+        self._lines: list[Line] = []
+        self._parts: list[list[Line]] = []  # of each block of the document
+        self._kept = 0  # parts that are up to date
+        self._is_stale = True
+        self._set(message, siblings)
+
+    def _set(self, message: StoredMessage, siblings: Sequence[int]) -> None:
+        self.message = message
+        self.siblings = tuple(siblings)
+        self.content = clean(message.content)
+        self.reasoning = clean(message.reasoning)
+        self._taken = len(message.content) + len(message.reasoning)
+
+    def update(self, message: StoredMessage, siblings: Sequence[int]) -> bool:
+        """Takes what is known of the message now. Returns whether that changes what is drawn."""
+        if message == self.message and self.siblings == tuple(siblings):
+            return False
+        self._set(message, siblings)
+        self._is_stale = True
+        return True
+
+    def grow(self, content: str, reasoning: str, tokens: int) -> None:
+        """Takes the texts of a reply so far: what it had, and more."""
+        self.content = clean(content)
+        self.reasoning = clean(reasoning)
+        self._taken = len(content) + len(reasoning)
+        self.thinking.follow(self.reasoning, bool(self.content), tokens)
+        self._is_stale = True
+
+    def fold(self) -> None:
+        """Shows what is folded, or folds it again."""
+        self.is_unfolded = not self.is_unfolded
+        self._is_stale = True
+
+    def is_behind(self, content: str, reasoning: str) -> bool:
+        """Whether a growing reply has more text than was taken."""
+        return len(content) + len(reasoning) != self._taken
+
+    @property
+    def is_made(self) -> bool:
+        """Whether there are lines of it, for any width."""
+        return bool(self._lines)
+
+    @property
+    def is_growing(self) -> bool:
+        """Whether the reply is still being written."""
+        return self.message.state == "generating"
+
+    @property
+    def code_blocks(self) -> list[str]:
+        """The code in it, in order."""
+        document = Document()
+        document.append(self.content, is_open=False)
+        return [block.text for block in _walk(document.blocks) if block.kind == "code"]
+
+    def height(self, width: int) -> int:
+        """Lines it takes, with the blank ones after it; an estimate until they are made."""
+        if width == self._width and self._height:
+            return self._height
+        text = self.content
+        return text.count("\n") + len(text) // max(width, 1) + 3
+
+    def is_measured(self, width: int) -> bool:
+        """Whether its lines are made for that width."""
+        return width == self._width and not self._is_stale
+
+    def forget(self) -> None:
+        """Gives the memory of the lines back; the height stays known."""
+        if self._lines and not self.is_growing:
+            self._lines = []
+            self._parts = []
+            self._kept = 0
+            self._document = Document()
+            self._is_stale = True
+
+    def lines(self, width: int) -> list[Line]:
+        """What is drawn, in `width` columns."""
+        if self._is_stale or width != self._width:
+            if width != self._width:
+                self._kept = 0
+            self._width = width
+            self._lines = list(self._make(max(width - 2, _NARROWEST)))
+            self._height = len(self._lines)
+            self._is_stale = False
+        return self._lines
+
+    def _make(self, width: int) -> Iterator[Line]:
+        match self.message.role:
+            case "system":
+                yield from self._system(width)
+            case "user":
+                yield from prefixed(self._user(width), _BAR)
+            case "assistant":
+                yield from prefixed(self._reply(width), _INDENT)
+        yield BLANK
+
+    def _system(self, width: int) -> Iterator[Line]:
+        mark = "▾" if self.is_unfolded else "▸"
+        first = " ".join(self.content.split())
+        head = f"{mark} System prompt"
+        if self.is_unfolded:
+            yield _clickable(head, self.id).within(_INDENT)
+            yield from prefixed(wrap_plain(self.content, width - 2, ".muted"), Content("    "))
+        else:
+            line = Content(f"{head}: {first}").truncate(width, ellipsis=True)
+            yield _clickable(line.plain, self.id).within(_INDENT)
+
+    def _user(self, width: int) -> Iterator[Line]:
+        for text, is_file in folded(self.content, unfold=self.is_unfolded):
+            style = ".user-file" if is_file else ".user"
+            lines = wrap_plain(text, width - 1, style)
+            for line in lines:
+                yield line._replace(
+                    content=line.content.pad_right(width - line.content.cell_length).stylize_before(
+                        ".user"
+                    )
+                )
+
+    def _reply(self, width: int) -> Iterator[Line]:
+        if self.reasoning:
+            head = self.thinking.head(self.reasoning, width, is_open=self.is_unfolded)
+            yield _clickable(head, self.id)
+            if self.is_unfolded:
+                yield from self.thinking.lines(self.reasoning, width)
+            if self.content:
+                yield BLANK
+        self._follow_content()
+        del self._parts[self._kept :]
+        blocks = self._document.blocks
+        references = self._document.references
+        for block in blocks[self._kept :]:
+            lines = block_lines(block, width, references)
+            self._parts.append([BLANK, *lines] if block.gap else lines)
+        self._kept = len(blocks)
+        for part in self._parts:
+            yield from part
+        if said := footer(self.message, self.siblings):
+            if self.content or self.reasoning:
+                yield BLANK
+            for line in wrap(Content.styled(said, ".footer"), width):
+                yield line._replace(indent=len(line.content))
+
+    def _follow_content(self) -> None:
+        document = self._document
+        if not self.content.startswith(document.source):
+            self._document = document = Document()
+            self._kept = 0
+        more = self.content[len(document.source) :]
+        is_open = self.is_growing
+        if more or (document.is_open and not is_open):
+            self._kept = min(self._kept, document.append(more, is_open=is_open))
+
+
+def _clickable(text: str, message_id: int) -> Line:
+    click = Style.from_meta({"@click": f"fold({message_id})"})
+    return Line(Content.styled(text, ".muted").stylize(click), len(text))
+
+
+def _walk(blocks: Sequence[Block]) -> Iterator[Block]:
+    for block in blocks:
+        yield block
+        yield from _walk(block.children)
