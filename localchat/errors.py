@@ -11,6 +11,7 @@
     ├── VerificationFailed         4  a file is not what its digest says
     ├── OutOfSpace                 5  no room on disk or in memory
     ├── NetworkNeeded              6  offline, or the source can't be reached
+    ├── RowsFailed                 7  some rows of a batch have no answer
     ├── Interrupted              130  Ctrl-C
     ├── ModelLoadFailed            1  llama.cpp refuses the file
     ├── EngineDied                 1  the engine process is gone
@@ -75,6 +76,10 @@ class OutOfSpace(LocalchatError):
 
 class NetworkNeeded(LocalchatError):
     exit_code = 6
+
+
+class RowsFailed(LocalchatError):
+    exit_code = 7
 
 
 class Interrupted(LocalchatError):

@@ -9,6 +9,7 @@ from localchat.cli.lazy import LazyGroup
 
 _COMMANDS = (
     "ask",
+    "batch",
     "cache",
     "config",
     "doctor",

@@ -19,7 +19,7 @@ from localchat.config import Settings
 from localchat.errors import ModelNotFound
 from localchat.paths import Paths
 from localchat.session.loading import load_options
-from localchat.types import ModelRef
+from localchat.types import LoadOptions, ModelRef
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
@@ -76,6 +76,17 @@ def connect(
         with closing(client):
             status.clear()
             yield Connection(client, found, settings, status)
+
+
+def opened_engine(
+    model: ModelRef,
+    options: LoadOptions,
+    settings: Settings,
+    places: Paths,
+    say: Callable[[str], None],
+) -> EngineClient:
+    """A client of the model's engine, which is started if need be; the caller closes it."""
+    return open_engine(model, options, settings.keep_alive, places, say)
 
 
 def find_model(name: str, settings: Settings, places: Paths) -> ModelRef:

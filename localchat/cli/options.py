@@ -56,6 +56,9 @@ _SAMPLING: tuple[tuple[str, str, Any, str], ...] = (
     ),
     ("--seed", "seed", click.IntRange(0, 2**32 - 1), "Makes the random draw repeatable."),
     ("--max-tokens", "max_tokens", click.IntRange(1), "Tokens of the reply at most."),
+)
+
+_FORM: tuple[tuple[str, str, Any, str], ...] = (
     (
         "--json-schema",
         "json_schema",
@@ -76,7 +79,16 @@ def _parameter(value: str) -> tuple[str, str]:
 
 def sampling_options(command: _Command) -> _Command:
     """Adds the sampling flags; each arrives as a keyword argument, None if not given."""
-    command = click.option(
+    return _with(_SAMPLING, _with(_FORM, _logit_bias_option(command)))
+
+
+def draw_options(command: _Command) -> _Command:
+    """Those of the sampling flags that say how tokens are drawn, not what form they have."""
+    return _with(_SAMPLING, _logit_bias_option(command))
+
+
+def _logit_bias_option(command: _Command) -> _Command:
+    return click.option(
         "--logit-bias",
         "logit_bias",
         multiple=True,
@@ -85,7 +97,10 @@ def sampling_options(command: _Command) -> _Command:
         callback=lambda ctx, param, value: value or None,
         help="Add BIAS to a token's logit; -inf forbids it. May be repeated.",
     )(command)
-    for flag, name, kind, meaning in reversed(_SAMPLING):
+
+
+def _with(flags: tuple[tuple[str, str, Any, str], ...], command: _Command) -> _Command:
+    for flag, name, kind, meaning in reversed(flags):
         command = click.option(flag, name, type=kind, help=meaning)(command)
     return command
 

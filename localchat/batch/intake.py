@@ -1,0 +1,102 @@
+"""The rows of the input, sorted out: which are to be asked, are done, or can't be asked."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
+from typing import NamedTuple
+
+from localchat.batch.answer import failure
+from localchat.batch.journal import Finished
+from localchat.batch.record import Record
+from localchat.batch.request import Requests, Row
+
+_SAMPLE_SEED = 0  # the same rows each time: so that a sample can be gone on with
+
+
+class Known(NamedTuple):
+    """A row that was finished before."""
+
+    row: Row
+    failed: bool
+    is_moved: bool
+    """Whether it had another place in the input then."""
+
+
+Item = Row | Finished | Known
+"""A Row is to be asked."""
+
+Place = tuple[int, int, bytes, bool]
+
+
+class Intake:
+    """Iterating gives the rows in the input's order; `read` counts them."""
+
+    def __init__(
+        self,
+        records: Iterable[Record],
+        requests: Requests,
+        see: Callable[[str], bool],
+        place: Callable[[str], Place | None],
+        *,
+        retry_failed: bool = False,
+        chosen: frozenset[int] | None = None,
+        limit: int | None = None,
+    ) -> None:
+        """`see`: False for an id that was given to it before. `place`: a finished row's. `chosen`:
+        numbers of the rows to take; None: all. `limit`: rows to take at most.
+        """
+        self.read = 0
+        self.has_ended = False
+        """Whether all rows that are to be taken have been."""
+        self._records = records
+        self._requests = requests
+        self._see = see
+        self._place = place
+        self._retry_failed = retry_failed
+        self._chosen = chosen
+        self._limit = limit
+
+    def __iter__(self) -> Iterator[Item]:
+        numbered: Iterable[tuple[int, Record]] = enumerate(self._records, 1)
+        if self._chosen is not None:
+            last = max(self._chosen, default=0)
+            numbered = (pair for pair in islice(numbered, last) if pair[0] in self._chosen)
+        for number, record in islice(numbered, self._limit):
+            self.read += 1
+            yield self._item(self._requests.row(number, record))
+        self.has_ended = True
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether the input was read to its end, and all of it was taken."""
+        return self.has_ended and self._chosen is None and self._limit is None
+
+    def _item(self, row: Row) -> Item:
+        if not self._see(row.custom_id):
+            row = self._renamed(row)
+        found = self._place(row.custom_id)
+        if found is not None and found[2] == row.digest and not (self._retry_failed and found[3]):
+            return Known(row, found[3], is_moved=found[:2] != (row.number, row.line))
+        return Finished(row, failure("UnusableRow", row.fault)) if row.fault else row
+
+    def _renamed(self, row: Row) -> Row:
+        """Under the name of its line, as a row whose own id is taken."""
+        name = f"line-{row.line}"
+        while not self._see(name):
+            name += "-again"
+        fault = f"Another row before has the custom_id {row.custom_id!r}."
+        return row._replace(custom_id=name, fault=row.fault or fault)
+
+
+def sample(records: Iterable[Record], size: int) -> frozenset[int]:
+    """Numbers of `size` rows, each as likely as any other, without keeping the rows."""
+    chance = random.Random(_SAMPLE_SEED)  # noqa: S311 - nothing is to be kept secret
+    chosen: list[int] = []
+    for number, _ in enumerate(records, 1):
+        if len(chosen) < size:
+            chosen.append(number)
+        elif (place := chance.randrange(number)) < size:
+            chosen[place] = number
+    return frozenset(chosen)

@@ -1,0 +1,216 @@
+"""The finished rows of a batch, each of them durable once its group is committed.
+
+The one truth of a run: its output is made of this. SQLite, since rows are looked up by their ids
+and come out in another order than they came in, in memory that does not grow with their number.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import apsw
+
+from localchat.batch import outcome
+from localchat.batch.outcome import Outcome
+from localchat.batch.request import Row
+from localchat.errors import LocalchatError, OutOfSpace
+
+_PATIENCE = 10_000  # milliseconds
+
+# A commit is on the disk when it returns: synchronous, and fullfsync where fsync is not enough.
+_PRAGMAS = """
+    PRAGMA journal_mode = WAL;
+    PRAGMA synchronous = FULL;
+    PRAGMA fullfsync = ON;
+    PRAGMA trusted_schema = OFF;
+    PRAGMA temp_store = FILE;
+"""
+_SCHEMA = """
+    CREATE TABLE IF NOT EXISTS rows (
+        id INTEGER PRIMARY KEY,    -- in the order they were finished
+        number INTEGER NOT NULL,   -- among the rows of the input
+        line INTEGER NOT NULL,
+        custom_id TEXT NOT NULL UNIQUE,
+        digest BLOB NOT NULL,      -- of what was asked
+        failed INTEGER NOT NULL,
+        source TEXT NOT NULL,      -- JSON: the input's own columns
+        outcome TEXT NOT NULL      -- JSON: see localchat.batch.outcome
+    );
+    CREATE INDEX IF NOT EXISTS rows_number ON rows (number);
+    CREATE INDEX IF NOT EXISTS rows_failed ON rows (failed) WHERE failed;
+    CREATE TABLE IF NOT EXISTS outputs (path TEXT PRIMARY KEY, stamp TEXT NOT NULL);
+    CREATE TABLE IF NOT EXISTS total (rows INTEGER NOT NULL);
+"""
+
+
+class Finished(NamedTuple):
+    """A row and what came of it."""
+
+    row: Row
+    outcome: Outcome
+
+
+class Entry(NamedTuple):
+    """A finished row as the journal keeps it."""
+
+    id: int
+    number: int
+    line: int
+    custom_id: str
+    digest: bytes
+    source: str
+    outcome: Outcome
+
+
+class Journal:
+    """One thread's, like its connection; another may have a journal of its own on the same file."""
+
+    def __init__(self, path: Path) -> None:
+        """Opens the file, or makes it. Raises OutOfSpace, LocalchatError."""
+        self._sees = False
+        with _explained():
+            os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+            self._connection = apsw.Connection(str(path))
+            try:
+                self._connection.set_busy_timeout(_PATIENCE)
+                self._run(_PRAGMAS)
+                self._run(_SCHEMA)
+            except BaseException:
+                self._connection.close()
+                raise
+
+    def close(self) -> None:
+        self._connection.close()
+
+    def commit(
+        self, group: Iterable[Finished], moved: Iterable[Row] = (), total: int | None = None
+    ) -> None:
+        """Returns once all of it is on the disk; nothing of it is, if this raises.
+
+        `moved` rows have been finished before, and have another place in the input now. `total`:
+        how many rows the input seems to have.
+        """
+        with _explained(), self._connection:
+            self._connection.executemany(
+                "REPLACE INTO rows (number, line, custom_id, digest, failed, source, outcome)"
+                " VALUES (?, ?, ?, ?, ?, ?, ?)",
+                [
+                    (
+                        row.number,
+                        row.line,
+                        row.custom_id,
+                        row.digest,
+                        came.error is not None,
+                        row.source,
+                        came.to_json(),
+                    )
+                    for row, came in group
+                ],
+            )
+            self._connection.executemany(
+                "UPDATE rows SET number = ?, line = ? WHERE custom_id = ?",
+                [(row.number, row.line, row.custom_id) for row in moved],
+            )
+            if total is not None:
+                self._connection.execute("REPLACE INTO total (rowid, rows) VALUES (1, ?)", (total,))
+
+    def find(self, custom_id: str) -> Entry | None:
+        found = self._connection.execute(f"{_SELECT} WHERE custom_id = ?", (custom_id,)).get
+        return None if found is None else _entry(*found)
+
+    def place(self, custom_id: str) -> tuple[int, int, bytes, bool] | None:
+        """(Number, line, digest, whether it failed) of a finished row."""
+        found = self._connection.execute(
+            "SELECT number, line, digest, failed FROM rows WHERE custom_id = ?", (custom_id,)
+        ).get
+        return None if found is None else (found[0], found[1], found[2], bool(found[3]))
+
+    def counts(self) -> tuple[int, int]:
+        """(Finished rows, those of them that failed)."""
+        finished = self._connection.execute("SELECT count(*) FROM rows").get
+        failed = self._connection.execute("SELECT count(*) FROM rows WHERE failed").get
+        return finished, failed
+
+    @property
+    def total(self) -> int | None:
+        """Rows of the input, as far as known."""
+        found: int | None = self._connection.execute("SELECT rows FROM total").get
+        return found
+
+    def entries(self, *, in_order: bool = True, seen: bool = False) -> Iterator[Entry]:
+        """All of them, by their place in the input, or as they were finished.
+
+        `seen`: only those whose ids were given to `see`.
+        """
+        only = "WHERE custom_id IN (SELECT custom_id FROM temp.seen)" if seen else ""
+        order = "number, id" if in_order else "id"
+        with _explained():
+            for found in self._connection.execute(f"{_SELECT} {only} ORDER BY {order}"):
+                yield _entry(*found)
+
+    def see(self, custom_id: str) -> bool:
+        """False if this id was given before, in this journal's life."""
+        with _explained():
+            if not self._sees:
+                self._run(_SEEN)
+                self._sees = True
+            self._connection.execute("INSERT OR IGNORE INTO seen VALUES (?)", (custom_id,))
+            return self._connection.changes() > 0
+
+    def _run(self, statements: str) -> None:
+        """All of them: a statement that gives a row would end the others."""
+        for _ in self._connection.execute(statements):
+            pass
+
+    def stamps(self) -> dict[str, str]:
+        """What the files that were made of it looked like: {path: stamp}."""
+        return dict(self._connection.execute("SELECT path, stamp FROM outputs"))
+
+    def set_stamp(self, path: str, stamp: str) -> None:
+        with _explained():
+            self._connection.execute("REPLACE INTO outputs VALUES (?, ?)", (path, stamp))
+
+
+_SELECT = "SELECT id, number, line, custom_id, digest, source, outcome FROM rows"
+# In a file that goes with the process: nothing of it need be safe.
+_SEEN = """
+    PRAGMA temp.journal_mode = OFF;
+    CREATE TABLE temp.seen (custom_id TEXT PRIMARY KEY) WITHOUT ROWID;
+"""
+
+
+def entry_of(finished: Finished) -> Entry:
+    """As the journal would give it out, but for its place there."""
+    row, came = finished
+    return Entry(0, row.number, row.line, row.custom_id, row.digest, row.source, came)
+
+
+def _entry(
+    id_: int, number: int, line: int, custom_id: str, digest: bytes, source: str, came: str
+) -> Entry:
+    return Entry(id_, number, line, custom_id, digest, source, outcome.from_json(came))
+
+
+@contextlib.contextmanager
+def _explained() -> Iterator[None]:
+    """SQLite's errors as sentences."""
+    try:
+        yield
+    except apsw.FullError as error:
+        raise no_space() from error
+    except apsw.Error as error:
+        raise LocalchatError(
+            f"The record of the batch can't be read or written: {error}.",
+            "See if the disk is in order; --restart begins anew.",
+        ) from error
+
+
+def no_space() -> OutOfSpace:
+    return OutOfSpace(
+        "The disk is full. All rows that were finished before are safe.",
+        "Make room, then run the same command: it goes on where it stopped.",
+    )

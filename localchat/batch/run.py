@@ -1,0 +1,286 @@
+"""A whole run: from the input through the engine into the journal, and from there to the output."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Generator
+from dataclasses import dataclass, field
+from pathlib import Path
+from queue import Empty
+
+from localchat.batch import output as outputs
+from localchat.batch.beside import Beside, looks
+from localchat.batch.flight import End, Flight
+from localchat.batch.intake import Intake, Known
+from localchat.batch.journal import Finished, Journal
+from localchat.batch.output import Output
+from localchat.batch.plan import Plan
+from localchat.batch.readers.source import Source
+from localchat.batch.request import Requests
+from localchat.client.base import EngineClient
+from localchat.errors import OutOfSpace, UsageError
+from localchat.presets.preset import perhaps
+
+_GROUP = 0.05  # seconds in which finished rows gather for one commit
+_MOST = 256  # rows of one commit
+_WINDOW = 1024  # rows between the input and the journal, beyond those with the engine
+
+
+@dataclass(frozen=True, slots=True)
+class Manner:
+    """How a batch is run; nothing of it decides an answer."""
+
+    output: Path
+    errors: Path | None = None
+    """A file of their own for the rows that failed."""
+    in_order: bool = True
+    """Write the output at the end, in the input's order; else as rows are finished."""
+    concurrency: int = 32
+    """Rows with the engine at once."""
+    limit: int | None = None
+    """Take the first rows only."""
+    sample: int | None = None
+    """Take so many rows at random, always the same."""
+    restart: bool = False
+    """Forget what there is of this output."""
+    retry_failed: bool = False
+    """Ask rows again that have failed."""
+
+
+@dataclass(slots=True)
+class Tally:
+    """What a run has come to so far."""
+
+    finished: int = 0
+    """Rows of this run, with an answer or an error."""
+    failed: int = 0
+    """Those of them with an error."""
+    known: int = 0
+    """Rows that were finished by a run before."""
+    known_failed: int = 0
+    cut: int = 0
+    """Answers that end because the limit or the context is reached."""
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    total: int | None = None
+    """Rows of the input: estimated until it is read to its end."""
+    is_exact: bool = False
+    """Whether `total` is counted, not estimated."""
+    started: float = field(default_factory=time.monotonic)
+
+    @property
+    def done(self) -> int:
+        return self.finished + self.known
+
+    def add(self, one: Finished | Known) -> None:
+        if isinstance(one, Known):
+            self.known += 1
+            self.known_failed += one.failed
+            return
+        self.finished += 1
+        self.failed += one.outcome.error is not None
+        self.cut += any(each.finish_reason == "length" for each in one.outcome.completions)
+        self.prompt_tokens += one.outcome.usage.prompt_tokens
+        self.completion_tokens += one.outcome.usage.completion_tokens
+
+
+class Run:
+    """Made by `begin`. `tally` says how far it is, `is_complete` whether all rows are finished."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        source: Source,
+        manner: Manner,
+        open_engine: Callable[[], EngineClient],
+        chosen: frozenset[int] | None,
+    ) -> None:
+        requests = Requests(plan)
+        _check_columns(requests, source)
+        path = Path(manner.output)
+        self._output = Output(
+            path,
+            manner.errors,
+            outputs.format_of(path, source),
+            plan,
+            source.columns,
+            live=not manner.in_order,
+        )
+        self.tally = Tally()
+        self.is_complete = False
+        self.input_has_changed = False
+        """Since an earlier run: rows that are the same keep their answers."""
+        self._source = source
+        self._manner = manner
+        self._plan = plan
+        self._resources = contextlib.ExitStack()
+        self._lookups: Journal | None = None
+        self._unkept: list[Finished | Known] = []
+        with contextlib.ExitStack() as opening:
+            opening.callback(source.close)
+            self._beside = Beside(path)
+            opening.callback(self._beside.close)
+            if manner.restart:
+                self._forget()
+            self._beside.begin(plan, source)
+            self.input_has_changed = _has_changed(self._beside, source)
+            self._journal = opening.enter_context(contextlib.closing(self._beside.journal()))
+            self._output.refuse_foreign(self._journal)
+            self._has_known = self._journal.counts()[0] > 0
+            self._resources = opening.pop_all()
+        self._intake = Intake(
+            source,
+            requests,
+            self._see,
+            self._place,
+            retry_failed=manner.retry_failed,
+            chosen=chosen,
+            limit=manner.limit,
+        )
+        self._flight = Flight(
+            self._intake,
+            requests,
+            open_engine,
+            form=plan.form,
+            choices=plan.choices,
+            concurrency=manner.concurrency,
+            window=manner.concurrency + _WINDOW,
+        )
+
+    def groups(self) -> Generator[list[Finished | Known], None, None]:
+        """Rows as they are finished, in groups: each is durable before it is given out.
+
+        Close it: what is finished by then is kept, and the output written as far as it goes.
+        """
+        error: BaseException | None = None
+        try:
+            self._output.begin(self._journal)
+            self._flight.start()
+            while True:
+                group, end = self._gather()
+                self._keep(group)
+                if group:
+                    yield group
+                if end is not None:
+                    if end.error is not None:
+                        raise end.error
+                    self.is_complete = True
+                    break
+        except BaseException as stop:
+            error = stop
+            raise
+        finally:
+            with self._resources:
+                self._flight.stop()
+                if self._lookups is not None:
+                    self._resources.callback(self._lookups.close)
+                self._finish(error)
+
+    def close(self) -> None:
+        """For a run whose groups nobody asked for."""
+        self._resources.close()
+
+    def _finish(self, error: BaseException | None) -> None:
+        if isinstance(error, OutOfSpace):
+            return
+        rest: list[Finished | Known] = []
+        with contextlib.suppress(Empty):
+            while True:
+                one = self._flight.results.get_nowait()
+                if not isinstance(one, End):
+                    rest.append(one)
+        if self._unkept or rest:
+            self._keep(self._unkept + rest)
+        whole = self.is_complete and self._intake.is_whole
+        # What the input has no longer is left out; only a run that has seen all of it can tell.
+        has_gone = whole and self._journal.counts()[0] != self._intake.read
+        journal = self._lookups if has_gone and self._lookups is not None else self._journal
+        self._output.finish(journal, seen=has_gone)
+        if whole:
+            manifest = self._beside.manifest or {}
+            read = {"sha256": self._source.sha256, "rows": self._intake.read}
+            known = {**manifest.get("input", {}), **looks(self._source), **read}
+            self._beside.write({"parameters": self._plan.to_json(), "input": known})
+
+    def _gather(self) -> tuple[list[Finished | Known], End | None]:
+        """The results of the next moment."""
+        results = self._flight.results
+        group: list[Finished | Known] = []
+        one = results.get()
+        deadline = time.monotonic() + _GROUP
+        while not isinstance(one, End):
+            group.append(one)
+            left = deadline - time.monotonic()
+            if left <= 0 or len(group) >= _MOST:
+                return group, None
+            try:
+                one = results.get(timeout=left)
+            except Empty:
+                return group, None
+        return group, one
+
+    def _keep(self, group: list[Finished | Known]) -> None:
+        """Makes results durable; only then do they count."""
+        self._unkept = group
+        finished = [one for one in group if isinstance(one, Finished)]
+        moved = [one.row for one in group if isinstance(one, Known) and one.is_moved]
+        if finished or moved:
+            self._journal.commit(finished, moved, self.tally.total)
+        self._unkept = []
+        for one in group:
+            self.tally.add(one)
+        self._count()
+        self._output.add(finished)
+        self._flight.settle(len(group))
+
+    def _count(self) -> None:
+        """How many rows there are: while the input is read, by how far it is."""
+        tally, read = self.tally, self._intake.read
+        if self._intake.has_ended:
+            tally.total, tally.is_exact = read, True
+        elif self._manner.sample is not None:
+            tally.total = self._manner.sample
+        elif self._source.size and self._source.position:
+            tally.total = max(read, round(read * self._source.size / self._source.position))
+        if tally.total is not None and self._manner.limit is not None:
+            tally.total = min(tally.total, self._manner.limit)
+
+    def _see(self, custom_id: str) -> bool:
+        return self._reading().see(custom_id)
+
+    def _place(self, custom_id: str) -> tuple[int, int, bytes, bool] | None:
+        return self._reading().place(custom_id) if self._has_known else None
+
+    def _reading(self) -> Journal:
+        """A journal for the thread that reads the input."""
+        if self._lookups is None:
+            self._lookups = self._beside.journal()
+        return self._lookups
+
+    def _forget(self) -> None:
+        if self._beside.manifest is not None:
+            with contextlib.closing(self._beside.journal()) as journal:
+                self._output.refuse_foreign(journal)
+            self._output.remove()
+        self._beside.clear()
+
+
+def _check_columns(requests: Requests, source: Source) -> None:
+    """Raises UsageError for a prompt that no row of a table could fill."""
+    if source.columns is None:
+        return
+    for name in requests.columns:
+        if name not in source.columns:
+            known = ", ".join(source.columns[:20])
+            raise UsageError(
+                f"{source.name} has no column {name!r}{perhaps(name, source.columns)}.",
+                f"Its columns are: {known}",
+            )
+
+
+def _has_changed(beside: Beside, source: Source) -> bool:
+    """Whether the input is another than when the output was begun, by the looks of it."""
+    known = (beside.manifest or {}).get("input", {})
+    now = looks(source)
+    return any(known.get(name) not in (None, now[name]) for name in ("size", "mtime_ns"))
