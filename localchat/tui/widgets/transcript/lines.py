@@ -10,6 +10,7 @@ from textual.content import Content
 
 _PIECE = 2_000  # characters that are wrapped in one go: what one line of a text costs at most
 _TAB = 4
+_NOTHING = Content("")
 
 
 class Line(NamedTuple):
@@ -47,12 +48,12 @@ def wrap(content: Content, width: int) -> list[Line]:
     return result
 
 
-def wrap_plain(text: str, width: int, style: str = "") -> list[Line]:
+def wrap_plain(text: str, width: int, style: str = "", prefix: Content = _NOTHING) -> list[Line]:
     """The lines of a text that is nothing but text, however long its lines are."""
     result: list[Line] = []
     for line in text.split("\n"):
         for number, piece in enumerate(_pieces(line)):
-            lines = _wrapped(piece, width, style)
+            lines = _wrapped(piece, width, style, prefix)
             if number:
                 lines = (lines[0]._replace(before=""), *lines[1:])
             result.extend(lines)
@@ -77,9 +78,11 @@ def prefixed(lines: Iterable[Line], prefix: Content, first: Content | None = Non
     ]
 
 
-@lru_cache(maxsize=512)
-def _wrapped(text: str, width: int, style: str) -> tuple[Line, ...]:
-    return tuple(wrap(Content.styled(text, style) if style else Content(text), width))
+@lru_cache(maxsize=1024)
+def _wrapped(text: str, width: int, style: str, prefix: Content) -> tuple[Line, ...]:
+    content = Content.styled(text, style) if style else Content(text)
+    lines = wrap(content, width - prefix.cell_length)
+    return tuple(prefixed(lines, prefix) if prefix else lines)
 
 
 def _pieces(line: str) -> list[str]:

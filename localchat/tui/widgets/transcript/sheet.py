@@ -19,11 +19,13 @@ from localchat.tui.widgets.transcript.lines import Line, joined
 from localchat.tui.widgets.transcript.rows import Rows
 from localchat.tui.widgets.transcript.turn import Turn
 
-_MARGIN = 2  # columns to the left: the mark of the chosen message, and a blank
+_MARGIN = 4  # columns to the left: the mark of the chosen message, a blank, the bar, a blank
 _WIDEST = 100  # columns of text: longer lines are hard to read
 _KEPT = 60  # messages whose lines stay in memory
 _LINE_BITS = 24  # of a place in a selection; the message is in the bits above
 _MORE = " ▾ new text below "
+_FOLLOW = Style.from_meta({"@click": "follow"})
+_CHOSEN = (Content("  "), Content.styled("│", ".mark") + " ")
 
 
 class Sheet(ScrollView):
@@ -84,7 +86,7 @@ class Sheet(ScrollView):
         self._rows = Rows()
         self._place: tuple[Turn, int] | None = None  # a message in view, its row from the top
         self._is_arranging = False
-        self._strips: dict[tuple[int, int], Strip] = {}
+        self._strips: dict[int, dict[tuple[int, bool], Strip]] = {}
         self._styles: dict[str, Style] = {}
 
     # The reader's place
@@ -92,7 +94,7 @@ class Sheet(ScrollView):
     def lay_out(self, size: Size | None = None) -> None:
         """Makes the lines that are in view, and puts the reader's place where it was."""
         width, height = size or self.scrollable_content_region.size
-        text_width = max(min(width - _MARGIN - 1, _WIDEST), 1)
+        text_width = max(min(width - _MARGIN - 2, _WIDEST), 1)
         top = self._settle(text_width, max(height, 1))
         self._forget_far(top, height)
         total = Size(width, self._rows.height + 1)
@@ -127,7 +129,7 @@ class Sheet(ScrollView):
                 before = turn.height(width)
                 was_measured = turn.is_made
                 turn.lines(width)
-                self._drop_strips(turn)
+                self._drop_strips(turn, turn.changed_from)
                 self._scale(turn, before, turn.height(width), keep=was_measured)
 
     def _scale(self, turn: Turn, before: int, after: int, *, keep: bool) -> None:
@@ -196,17 +198,16 @@ class Sheet(ScrollView):
 
     # Drawing
 
-    def redraw(self, turn: Turn, first: int = 0) -> None:
-        """Draws what has changed of a message, from one of its lines on."""
+    def redraw(self, turn: Turn) -> None:
+        """Draws what has changed of a message."""
         old_top, old_height = self.scroll_offset.y, self._rows.height
-        self._drop_strips(turn, first)
         self.lay_out()
         if not self.is_following and self._rows.height > old_height:
             self._has_more = True
         if self.scroll_offset.y != old_top:
             self.refresh()
             return
-        row = 1 + self._rows.top(self.turns.index(turn)) + first - old_top
+        row = 1 + self._rows.top(self.turns.index(turn)) + turn.changed_from - old_top
         height = self.size.height
         if row < height:
             self.refresh(Region(0, max(row, 0), self.size.width, height - max(row, 0)))
@@ -218,56 +219,61 @@ class Sheet(ScrollView):
         self._strips.clear()
         self._styles.clear()
 
+    def render_lines(self, crop: Region) -> list[Strip]:
+        """Rows of the screen. They are kept with all that Textual makes of them, so that a frame
+        costs what has changed in it."""
+        strips = [self.render_line(y) for y in crop.line_range]
+        _, background = self.background_colors
+        for each in self.get_line_filters():
+            strips = [strip.apply_filter(each, background) for strip in strips]
+        if crop.column_span != (0, self.size.width):
+            strips = [strip.crop(*crop.column_span) for strip in strips]
+        return strips
+
     def render_line(self, y: int) -> Strip:
         """One row of the screen."""
         width = self.size.width
-        base = self.visual_style.rich_style
         if not self.turns:
             return self._greeting_line(y, width)
         if self._has_more and y == self.size.height - 1:
-            return self._centred(
-                Content.styled(_MORE, ".more").stylize(Style.from_meta({"@click": "follow"})), width
-            )
+            more = Content.styled(_MORE, ".more").stylize(_FOLLOW)
+            return self._centred(more, width)
         row = self.scroll_offset.y + y - 1
         if not 0 <= row < self._rows.height:
-            return Strip.blank(width, base)
+            return self._row(Content(""), Content(""), width)
         index = self._rows.at(row)
         turn = self.turns[index]
         number = row - self._rows.top(index)
-        strip = self._strip(turn, number).apply_offsets(0, (index << _LINE_BITS) | number)
-        is_marked = (
-            turn is self.chosen and self.has_focus and number < turn.height(self._rows.width) - 1
-        )
-        mark = Content.styled("│", ".mark") if is_marked else Content(" ")
-        margin = self._made(mark + " " * (_MARGIN - 1))
-        return Strip.join([margin, strip]).adjust_cell_length(width, base)
-
-    def _strip(self, turn: Turn, number: int) -> Strip:
         line = turn.lines(self._rows.width)[number]
-        selection = self.text_selection
-        if selection is not None:
-            place = (self.turns.index(turn) << _LINE_BITS) | number
-            span = selection.get_span(place)
-            if span is not None and line.content:
-                start, end = max(span[0], line.indent), span[1]
-                style = Style.from_styles(self.screen.get_component_styles("screen--selection"))
-                end = len(line.content) if end == -1 else end
-                return self._made(
-                    line.content.stylize(style, start, end) if end > start else line.content
-                )
-        key = (turn.id, number)
-        if (strip := self._strips.get(key)) is None:
-            strip = self._strips[key] = self._made(line.content)
+        is_marked = turn is self.chosen and self.has_focus
+        place = turn.id << _LINE_BITS | number
+        margin = _CHOSEN[is_marked and number < turn.height(self._rows.width) - 1]
+        if (selection := self.text_selection) is not None and (span := selection.get_span(place)):
+            start, end = max(span[0], line.indent), span[1] if span[1] >= 0 else len(line.content)
+            content = line.content
+            if start < end:
+                rules = self.screen.get_component_styles("screen--selection")
+                content = content.stylize(Style.from_styles(rules), start, end)
+            return self._row(margin + turn.margin(number), content, width, place)
+        kept = self._strips.setdefault(turn.id, {})
+        if (strip := kept.get((number, is_marked))) is None:
+            strip = self._row(margin + turn.margin(number), line.content, width, place)
+            kept[number, is_marked] = strip
         return strip
 
-    def _made(self, content: Content) -> Strip:
+    def _row(self, margin: Content, content: Content, width: int, place: int = 0) -> Strip:
+        """A row of the screen. `place`: of the text, for selecting it."""
         base = self.visual_style
-        return Strip(
-            [
-                Segment(text, (base + style).rich_style)
-                for text, style in content.render(base, end="", parse_style=self._styled)
-            ]
-        )
+        segments = [
+            Segment(text, (base + style).rich_style)
+            for text, style in margin.render(base, end="", parse_style=self._styled)
+        ]
+        at = 0
+        for text, style in content.render(base, end="", parse_style=self._styled):
+            segments.append(Segment(text, (base + style).rich_style_with_offset(at, place)))
+            at += len(text)
+        length = margin.cell_length + content.cell_length
+        return Strip(segments, length).adjust_cell_length(width, base.rich_style)
 
     def _styled(self, style: Style | str) -> Style:
         """What a span's style stands for: one of the component classes, or theme variables."""
@@ -287,18 +293,18 @@ class Sheet(ScrollView):
         return found
 
     def _drop_strips(self, turn: Turn, first: int = 0) -> None:
-        for key in [key for key in self._strips if key[0] == turn.id and key[1] >= first]:
-            del self._strips[key]
+        kept = self._strips.get(turn.id, {})
+        for key in [key for key in kept if key[0] >= first]:
+            del kept[key]
 
     def _centred(self, content: Content, width: int) -> Strip:
         content = content.truncate(width, ellipsis=True)
-        free = width - content.cell_length
-        return self._made(content.pad(free // 2, free - free // 2))
+        return self._row(Content(" " * ((width - content.cell_length) // 2)), content, width)
 
     def _greeting_line(self, y: int, width: int) -> Strip:
         number = y - max((self.size.height - 2 * len(self.greeting)) // 2, 0)
         if number % 2 or not 0 <= number < 2 * len(self.greeting):
-            return Strip.blank(width, self.visual_style.rich_style)
+            return self._row(Content(""), Content(""), width)
         style = ".hint" if number else ".greeting"
         return self._centred(Content.styled(self.greeting[number // 2], style), width)
 
@@ -307,10 +313,10 @@ class Sheet(ScrollView):
     def get_selection(self, selection: Selection) -> tuple[str, str] | None:
         """The selected text: without bars and bullets, long lines in one."""
         parts: list[tuple[Line, int, int | None]] = []
-        for index, turn in enumerate(self.turns):
-            first, last = index << _LINE_BITS, ((index + 1) << _LINE_BITS) - 1
-            start, end = selection
-            if (start is not None and start.y > last) or (end is not None and end.y < first):
+        start, end = selection
+        for turn in self.turns:
+            first = turn.id << _LINE_BITS
+            if (start and start.y >> _LINE_BITS > turn.id) or (end and end.y < first):
                 continue
             for number, line in enumerate(turn.lines(self._rows.width)):
                 if (span := selection.get_span(first | number)) is not None:
@@ -323,10 +329,10 @@ class Sheet(ScrollView):
 
     def select_turn(self, turn: Turn) -> None:
         """Selects the whole text of one message."""
-        index = self.turns.index(turn)
         lines = turn.lines(self._rows.width)
-        end = Offset(len(lines[-1].content), (index << _LINE_BITS) | (len(lines) - 1))
-        self.screen.selections = {self: Selection(Offset(0, index << _LINE_BITS), end)}
+        first = turn.id << _LINE_BITS
+        end = Offset(len(lines[-1].content), first | (len(lines) - 1))
+        self.screen.selections = {self: Selection(Offset(0, first), end)}
 
     def turn_at(self, row: int) -> Turn | None:
         """The message at a row of the screen."""

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from textual.content import Content
 
-from localchat.tui.widgets.transcript.lines import Line, prefixed, wrap_plain
+from localchat.tui.widgets.transcript.lines import Line, wrap_plain
 
 _PREFIX = Content.styled("│ ", ".muted")
 
@@ -59,7 +59,7 @@ class Thinking:
 
     def lines(self, reasoning: str, width: int) -> list[Line]:
         """All of it, as plain text."""
-        return prefixed(wrap_plain(reasoning.strip("\n"), width - 2, ".muted"), _PREFIX)
+        return wrap_plain(reasoning.strip("\n"), width, ".muted", _PREFIX)
 
 
 def _last_line(text: str) -> str:

@@ -18,7 +18,7 @@ from localchat.tui.widgets.transcript.rendering import block_lines
 from localchat.tui.widgets.transcript.thinking import Thinking
 
 _BAR = Content.styled("▎ ", ".bar")
-_INDENT = Content("  ")
+_BLANK_BAR = Content("  ")
 _NARROWEST = 8  # columns of text
 
 
@@ -37,6 +37,8 @@ class Turn:
         self._parts: list[list[Line]] = []  # of each block of the document
         self._kept = 0  # parts that are up to date
         self._is_stale = True
+        self.changed_from = 0
+        """How many lines at the beginning stayed when the lines were made last."""
         self._set(message, siblings)
 
     def _set(self, message: StoredMessage, siblings: Sequence[int]) -> None:
@@ -114,19 +116,26 @@ class Turn:
             if width != self._width:
                 self._kept = 0
             self._width = width
-            self._lines = list(self._make(max(width - 2, _NARROWEST)))
+            before = self._lines
+            self._lines = list(self._make(max(width, _NARROWEST)))
+            self.changed_from = _same(before, self._lines)
             self._height = len(self._lines)
             self._is_stale = False
         return self._lines
+
+    def margin(self, number: int) -> Content:
+        """What stands left of a line."""
+        is_text = self.message.role == "user" and number < self._height - 1
+        return _BAR if is_text else _BLANK_BAR
 
     def _make(self, width: int) -> Iterator[Line]:
         match self.message.role:
             case "system":
                 yield from self._system(width)
             case "user":
-                yield from prefixed(self._user(width), _BAR)
+                yield from self._user(width)
             case "assistant":
-                yield from prefixed(self._reply(width), _INDENT)
+                yield from self._reply(width)
         yield BLANK
 
     def _system(self, width: int) -> Iterator[Line]:
@@ -134,11 +143,11 @@ class Turn:
         first = " ".join(self.content.split())
         head = f"{mark} System prompt"
         if self.is_unfolded:
-            yield _clickable(head, self.id).within(_INDENT)
-            yield from prefixed(wrap_plain(self.content, width - 2, ".muted"), Content("    "))
+            yield _clickable(head, self.id)
+            yield from prefixed(wrap_plain(self.content, width - 2, ".muted"), Content("  "))
         else:
             line = Content(f"{head}: {first}").truncate(width, ellipsis=True)
-            yield _clickable(line.plain, self.id).within(_INDENT)
+            yield _clickable(line.plain, self.id)
 
     def _user(self, width: int) -> Iterator[Line]:
         for text, is_file in folded(self.content, unfold=self.is_unfolded):
@@ -189,6 +198,16 @@ class Turn:
 def _clickable(text: str, message_id: int) -> Line:
     click = Style.from_meta({"@click": f"fold({message_id})"})
     return Line(Content.styled(text, ".muted").stylize(click), len(text))
+
+
+def _same(before: Sequence[Line], after: Sequence[Line]) -> int:
+    """How many lines at the beginning are drawn alike."""
+    count = 0
+    for old, new in zip(before, after, strict=False):
+        if old is not new and not old.content.is_same(new.content):
+            break
+        count += 1
+    return count
 
 
 def _walk(blocks: Sequence[Block]) -> Iterator[Block]:
