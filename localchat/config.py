@@ -110,6 +110,9 @@ class Settings:
     """Above 0, makes tokens less likely each time they come."""
     presence_penalty: float | None = _bounded(None, ge=-2, le=2)
     """Above 0, makes tokens that have come less likely."""
+    keys: dict[str, str] | None = None
+    """Other keys of the chat screen, in a table of config.toml: [keys], then "chat.new" = "f5". F1
+    on the screen shows what they can be given to."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import click
 
 from localchat import __version__
@@ -11,6 +13,7 @@ _COMMANDS = (
     "ask",
     "batch",
     "cache",
+    "chat",
     "config",
     "doctor",
     "history",
@@ -33,10 +36,17 @@ class _Commands(LazyGroup):
         while leading < len(args) and args[leading] in _GROUP_OPTIONS:
             leading += 1
         rest = args[leading:]
-        if not args or (rest and rest[0] not in _COMMANDS):
+        if not args and _is_on_terminal():
+            args = ["chat"]
+        elif not args or (rest and rest[0] not in _COMMANDS):
             _refuse_mistyped_command(rest)
             args = [*args[:leading], _DEFAULT, *rest]
         return super().parse_args(ctx, args)
+
+
+def _is_on_terminal() -> bool:
+    """Whether somebody sits there who may want to chat; a script never falls into a screen."""
+    return all(stream is not None and stream.isatty() for stream in (sys.stdin, sys.stdout))
 
 
 def _refuse_mistyped_command(words: list[str]) -> None:
@@ -62,5 +72,6 @@ def _refuse_mistyped_command(words: list[str]) -> None:
 def group() -> None:
     """Chat with a language model on your own machine, offline.
 
-    What is not a command is a prompt: localchat "Why is the sky blue?"
+    What is not a command is a prompt: localchat "Why is the sky blue?" Nothing at all opens the
+    chat screen.
     """

@@ -32,6 +32,8 @@ class Live:
         self.reasoning = reasoning
         self.prefill: tuple[int, int] | None = None
         """(Done, total) tokens of the prompt, while it is read."""
+        self.prompt_tokens = 0
+        """Of the whole prompt; 0 until that is known."""
         self.tokens = 0
         """Completion tokens so far."""
         self._clock = clock
@@ -44,7 +46,7 @@ class Live:
             case PrefillProgress(done=done, total=total):
                 if self._prefill_began is None:
                     self._prefill_began = (self._clock(), done)
-                self.prefill = (done, total)
+                self.prefill, self.prompt_tokens = (done, total), total
             case TextDelta(text=text):
                 self.content += text
                 self._count(event.tokens)

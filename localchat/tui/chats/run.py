@@ -55,6 +55,11 @@ class Run:
     def is_over(self) -> bool:
         return not self._thread.is_alive() and self._thread.ident is not None
 
+    @property
+    def came_to_nothing(self) -> bool:
+        """Whether there was an error in place of a reply."""
+        return self.error is not None and not (self.live and self.live.content)
+
     def stop(self) -> None:
         """Ends the reply; what has come of it is kept."""
         self._is_unwanted.set()

@@ -1,0 +1,77 @@
+"""The application: what it is begun with, its keys and themes, and how it is left."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+from collections.abc import Sequence
+from typing import ClassVar
+
+from textual.app import App
+from textual.binding import Binding, BindingType
+from textual.command import Provider
+from textual.filter import LineFilter
+from textual.screen import Screen
+
+from localchat.config import Settings
+from localchat.paths import Paths
+from localchat.tui.chats.chat import Chat
+from localchat.tui.chats.chats import Chats
+from localchat.tui.chats.run import News
+from localchat.tui.harmless import Harmless
+from localchat.tui.screens.main import MainScreen, Start
+
+_SIGNALS = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)
+
+
+def _palette() -> type[Provider]:
+    from localchat.tui.commands.palette import CommandProvider  # when it is first opened
+
+    return CommandProvider
+
+
+class ChatApp(App[int]):
+    """Returns an exit code."""
+
+    TITLE = "localchat"
+    CSS_PATH = "app.tcss"
+    COMMANDS: ClassVar = {_palette}
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("ctrl+q", "quit", "Quit", id="app.quit", priority=True),
+    ]
+
+    def __init__(
+        self,
+        chats: Chats,
+        settings: Settings,
+        places: Paths,
+        start: Start,
+    ) -> None:
+        super().__init__()
+        self.chats = chats
+        self.places = places
+        self.main = MainScreen(chats, settings, places, start)
+        self._harmless = Harmless()
+
+    def get_line_filters(self) -> Sequence[LineFilter]:
+        return [*super().get_line_filters(), self._harmless]
+
+    def get_default_screen(self) -> Screen[None]:
+        return self.main
+
+    def on_mount(self) -> None:
+        loop = asyncio.get_running_loop()
+        for number in _SIGNALS:
+            with contextlib.suppress(NotImplementedError, RuntimeError, ValueError):
+                loop.add_signal_handler(number, self._leave_for, number)
+
+    def tell(self, chat: Chat, news: News) -> None:
+        """May be called in any thread."""
+        self.main.post_message(MainScreen.ChatNews(chat, news))
+
+    async def action_quit(self) -> None:
+        self.exit(0)
+
+    def _leave_for(self, number: int) -> None:
+        self.exit(128 + number)

@@ -1,0 +1,263 @@
+"""One conversation that is open: its messages as they stand, and the reply that is being made."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
+
+from localchat.events import Trimmed
+from localchat.session.ephemeral import Ephemeral
+from localchat.session.options import Options
+from localchat.session.session import Events, Session, Turns
+from localchat.store.records import Conversation, StoredMessage
+from localchat.tui.chats.engines import Engine, Engines
+from localchat.tui.chats.history import History
+from localchat.tui.chats.live import Live, Phase
+from localchat.tui.chats.run import News, Run
+from localchat.tui.chats.settings import ChatSettings, to_json
+
+if TYPE_CHECKING:
+    from localchat.store.store import Store
+
+Tell = Callable[["Chat", News], None]
+"""Called in the thread of a reply; see `Run`. By then `messages` are what the history has."""
+
+
+class Chat:
+    """What a chat shows is in its attributes.
+
+    `send` and what else asks for a reply return at once. `load` and those below it wait for the
+    disk: they are for threads, and raise what the store raises.
+    """
+
+    def __init__(
+        self,
+        engines: Engines,
+        history: History,
+        settings: ChatSettings,
+        tell: Tell,
+        *,
+        conversation: Conversation | None = None,
+        is_private: bool = False,
+    ) -> None:
+        self.conversation = conversation
+        """None for one that is new, or private."""
+        self.is_private = is_private
+        """Whether nothing of it is kept."""
+        self.settings = settings
+        """What the next turn is asked with."""
+        self.messages: list[StoredMessage] = []
+        """From the beginning to where the conversation is now."""
+        self.alternatives: Mapping[int, tuple[int, ...]] = {}
+        """Of messages that have siblings: the ids of all of them, oldest first."""
+        self.run: Run | None = None
+        """The reply that is being made, or was made last."""
+        self.context = 0
+        """Tokens that the engine's context holds; 0 until that is known."""
+        self.is_unseen = False
+        """Whether a reply has come while the chat was not on the screen."""
+        self._engines = engines
+        self._history = history
+        self._tell = tell
+        self._private = Ephemeral() if is_private else None
+        self._said: str | None = None
+
+    @property
+    def id(self) -> str | None:
+        """Of its conversation, in the history."""
+        return self.conversation.id if self.conversation else None
+
+    @property
+    def title(self) -> str:
+        if self.conversation is not None:
+            return self.conversation.title
+        return "Incognito" if self.is_private else "New chat"
+
+    @property
+    def phase(self) -> Phase:
+        return self.run.phase if self.run is not None else "idle"
+
+    @property
+    def is_busy(self) -> bool:
+        return self.phase != "idle"
+
+    @property
+    def live(self) -> Live | None:
+        """The reply that is being made, once the turn is stored."""
+        return self.run.live if self.run is not None and self.is_busy else None
+
+    @property
+    def pending(self) -> str | None:
+        """What the user has sent, while it is not among the messages."""
+        return None if self.run is None or self.run.is_stored else self._said
+
+    @property
+    def trimmed(self) -> Trimmed | None:
+        """What the last reply's model was not shown."""
+        return self.run.trimmed if self.run is not None else None
+
+    @property
+    def context_used(self) -> int:
+        """Tokens of the context that the conversation takes, as far as is known."""
+        used = 0
+        for message in reversed(self.messages):
+            usage = message.generations[-1].usage if message.generations else None
+            if usage is not None:
+                used = usage.prompt_tokens + usage.completion_tokens
+                break
+        if self.live is not None:
+            prompt = self.live.prompt_tokens or used
+            used = prompt + self.live.tokens
+        return used
+
+    @property
+    def last_reply(self) -> StoredMessage | None:
+        last = self.messages[-1] if self.messages else None
+        return last if last is not None and last.role == "assistant" else None
+
+    @property
+    def last_rate(self) -> float | None:
+        """Tokens a second of the last reply, as far as is known."""
+        last = self.last_reply
+        ran = last.generations[-1] if last is not None and last.generations else None
+        if ran is None or ran.usage is None or ran.timings is None or not ran.timings.decode:
+            return None
+        return (ran.usage.completion_tokens - 1) / ran.timings.decode
+
+    # replies
+
+    def send(self, text: str) -> None:
+        """Goes on with what the user says."""
+        self._start(lambda session: session.send(text), said=text)
+
+    def edit(self, message: int, text: str) -> None:
+        """Goes on from another text in a message's place; the old one stays, as a branch."""
+        self._start(lambda session: session.edit(message, text), said=text)
+
+    def regenerate(self, message: int | None = None) -> None:
+        """Makes another reply beside a reply, or to what the user said; by default, the last."""
+        self._start(lambda session: session.regenerate(message))
+
+    def continue_reply(self, message: int | None = None) -> None:
+        """Goes on with a reply that was cut off; by default, the last."""
+        self._start(lambda session: session.continue_reply(message))
+
+    def stop(self) -> None:
+        """Ends the reply; what has come of it is kept, and can go on."""
+        if self.run is not None and self.is_busy:
+            self.run.stop()
+
+    def wait(self, seconds: float) -> None:
+        """Returns when the reply has ended, or after so many seconds."""
+        if self.run is not None:
+            self.run.wait(seconds)
+
+    def take_back(self) -> str | None:
+        """What the user sent and no word came of: it is theirs again. Once."""
+        if self.run is None or self.is_busy or not self.run.came_to_nothing:
+            return None
+        text, self._said = self._said, None
+        return text
+
+    def session_on(self, engine: Engine) -> Session:
+        """The conversation as it would go on now."""
+        chosen = self.settings
+        has_begun = bool(self.messages)
+        own = self.own_system or ""
+        options = Options(
+            chosen.params(engine.model),
+            chosen.reasoning,
+            overflow=chosen.overflow,
+            system=chosen.system if has_begun and chosen.system != own else None,
+        )
+        return Session(
+            engine.client,
+            self._turns,
+            engine.model,
+            options,
+            conversation=self.id,
+            system=chosen.system or None,
+            settings=to_json(chosen),
+        )
+
+    def _start(self, begin: Callable[[Session], Events], said: str | None = None) -> None:
+        assert not self.is_busy, "one reply at a time"
+        self._said = said
+        self.run = Run(self._engines, self.settings.model, self.session_on, begin, self._heard)
+        self.run.start()
+
+    def _heard(self, news: News) -> None:
+        """In the thread of the reply."""
+        run = self.run
+        assert run is not None
+        if run.engine is not None:
+            self.context = run.engine.client.info.context
+        if news in ("began", "ended") and run.session is not None:
+            if not self.is_private and self.conversation is None:
+                assert run.session.conversation is not None
+                self.conversation = self._store.conversation(run.session.conversation)
+            self.load()
+        self._tell(self, news)
+
+    # what waits for the disk, or for an engine
+
+    def warm(self) -> None:
+        """Has the model loaded. Raises what finding and loading it raises."""
+        engine = self._engines.lend(self.settings.model)
+        self.context = engine.client.info.context
+        self._engines.give_back(self.settings.model, engine)
+
+    def load(self) -> None:
+        """Reads the messages anew."""
+        turns = self._turns
+        if self.conversation is not None:
+            self.conversation = self._store.conversation(self.conversation.id)
+        elif not self.is_private:
+            return
+        self.messages = turns.path(self.id or "")
+        self.alternatives = turns.alternatives(self.id or "")
+
+    def show_sibling(self, message: int) -> None:
+        """Makes the branch through `message` the current one."""
+        self._turns.set_leaf(message)
+        self.load()
+
+    def go_back(self, message: int | None) -> None:
+        """Ends the conversation with `message`; what followed stays, as a branch."""
+        self._turns.go_back(self.id or "", message)
+        self.load()
+
+    def delete(self, message: int) -> None:
+        """Deletes a message for good, with all that followed it."""
+        if self._private is not None:
+            self._private.delete_message(message)
+        else:
+            from localchat.store import removal  # 5 ms, after the first frame
+
+            removal.delete_message(self._store, message, self._history.places)
+        self.load()
+
+    def change(self, settings: ChatSettings) -> None:
+        """Further turns are made with these, also when the conversation is opened again."""
+        self.settings = settings
+        if self.conversation is not None:
+            self._store.set_settings(self.conversation.id, to_json(settings))
+
+    def rename(self, title: str | None) -> None:
+        """Gives the conversation a title of the user's; None: the one from its first message."""
+        if self.conversation is not None:
+            self.conversation = self._store.rename(self.conversation.id, title)
+
+    @property
+    def own_system(self) -> str | None:
+        """The system prompt that the conversation began with."""
+        first = self.messages[0] if self.messages else None
+        return first.content if first is not None and first.role == "system" else None
+
+    @property
+    def _store(self) -> Store:
+        return self._history.store()
+
+    @property
+    def _turns(self) -> Turns:
+        return self._store if self._private is None else self._private

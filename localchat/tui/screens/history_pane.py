@@ -1,0 +1,189 @@
+"""The sidebar and the history behind it: listing, searching, renaming, deleting."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import ClassVar
+
+from textual import on, work
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Vertical
+from textual.message import Message
+
+from localchat.errors import LocalchatError
+from localchat.store.records import Conversation, Hit
+from localchat.tui.chats.chats import Chats
+from localchat.tui.chats.deletions import Deletion
+from localchat.tui.widgets.sidebar.sidebar import Sidebar
+
+_PAGE = 100  # conversations that are read at once
+_HITS = 50
+_TYPING = 0.1  # seconds without a key after which is searched
+DELETION_DELAY = 8.0
+"""Seconds in which a deletion can be undone."""
+
+
+class HistoryPane(Vertical):
+    """Lets `Sidebar.Chosen` and `Sidebar.NewAsked` through; the rest is done here."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("u,ctrl+z", "undo", "Undo the deletion", id="sidebar.undo"),
+    ]
+
+    class Deleted(Message):
+        """A conversation is gone from the list."""
+
+        def __init__(self, conversation: str) -> None:
+            super().__init__()
+            self.conversation = conversation
+
+    class Failed(Message):
+        """The history could not do what was asked."""
+
+        def __init__(self, error: LocalchatError) -> None:
+            super().__init__()
+            self.error = error
+
+    class Told(Message):
+        """Something was done that the user is to know."""
+
+        def __init__(self, sentence: str) -> None:
+            super().__init__()
+            self.sentence = sentence
+
+    def __init__(self, chats: Chats, *, id: str | None = None) -> None:  # noqa: A002
+        super().__init__(id=id)
+        self._chats = chats
+        self._listed: list[Conversation] = []
+        self._hidden: set[str] = set()
+        self._sidebar = Sidebar()
+
+    def compose(self) -> ComposeResult:
+        yield self._sidebar
+
+    def focus_list(self) -> None:
+        self._sidebar.focus_list()
+
+    async def search(self, text: str = "") -> None:
+        """Gives the search the focus, with words to begin with."""
+        await self._sidebar.search_for(text)
+
+    def mark(
+        self, current: str | None, running: Iterable[str | None], finished: Iterable[str | None]
+    ) -> None:
+        """Which conversation is on the screen, being answered, or answered unseen."""
+        self._sidebar.current = current
+        self._sidebar.running = frozenset(id_ for id_ in running if id_)
+        self._sidebar.finished = frozenset(id_ for id_ in finished if id_)
+
+    # reading
+
+    @work(thread=True, exclusive=True, group="list")
+    def reload(self) -> None:
+        """Reads the list anew, as far as it was shown."""
+        count = max(_PAGE, len(self._listed))
+        try:
+            found = self._chats.history.store().newest(count)
+        except LocalchatError as error:
+            self.post_message(self.Failed(error))
+            return
+        listed = [one.conversation for one in found]
+        self.app.call_from_thread(self._show, listed, len(found) == count)
+
+    @on(Sidebar.MoreAsked)
+    def _more(self, event: Sidebar.MoreAsked) -> None:
+        event.stop()
+        self._read_more(event.after)
+
+    @work(thread=True, exclusive=True, group="list")
+    def _read_more(self, after: Conversation) -> None:
+        try:
+            found = self._chats.history.store().newest(_PAGE, after)
+        except LocalchatError as error:
+            self.post_message(self.Failed(error))
+            return
+        listed = [*self._listed, *(one.conversation for one in found)]
+        self.app.call_from_thread(self._show, listed, len(found) == _PAGE)
+
+    def _show(self, listed: list[Conversation], has_more: bool) -> None:
+        self._listed = listed
+        shown = [one for one in listed if one.id not in self._hidden]
+        self._sidebar.show(shown, has_more=has_more)
+
+    @on(Sidebar.SearchChanged)
+    def _search_changed(self, event: Sidebar.SearchChanged) -> None:
+        event.stop()
+        if event.text:
+            self._search(event.text)
+
+    @work(exclusive=True, group="search")
+    async def _search(self, text: str) -> None:
+        import asyncio
+
+        await asyncio.sleep(_TYPING)
+        try:
+            hits = await asyncio.to_thread(self._find, text)
+        except LocalchatError as error:
+            self.post_message(self.Failed(error))
+            return
+        self._sidebar.show_hits(
+            text, [hit for hit in hits if hit.conversation.id not in self._hidden]
+        )
+
+    def _find(self, text: str) -> list[Hit]:
+        return self._chats.history.store().search(text, _HITS, is_complete=False)
+
+    # changing
+
+    @on(Sidebar.Renamed)
+    def _renamed(self, event: Sidebar.Renamed) -> None:
+        event.stop()
+        self._rename(event.conversation, event.title)
+
+    @work(thread=True)
+    def _rename(self, conversation: str, title: str) -> None:
+        try:
+            self._chats.history.store().rename(conversation, title or None)
+        except LocalchatError as error:
+            self.post_message(self.Failed(error))
+        self.app.call_from_thread(self.reload)
+
+    @on(Sidebar.DeleteAsked)
+    def _delete(self, event: Sidebar.DeleteAsked) -> None:
+        event.stop()
+        conversation = event.conversation
+        title = next((one.title for one in self._listed if one.id == conversation), "")
+        deletion = Deletion(
+            f"the chat “{title}”",
+            lambda: self._chats.delete(conversation),
+            lambda: self._hidden.discard(conversation),
+        )
+        self._hidden.add(conversation)
+        self._show(self._listed, has_more=False)
+        self.put_off(deletion)
+        self.post_message(self.Deleted(conversation))
+
+    def put_off(self, deletion: Deletion) -> None:
+        """Deletes it for good in some seconds."""
+        self._chats.deletions.add(deletion)
+        self.set_timer(DELETION_DELAY, lambda: self._carry_out(deletion))
+        self.post_message(self.Told(f"Deleted {deletion.what}. Ctrl+Z brings it back."))
+
+    @work(thread=True)
+    def _carry_out(self, deletion: Deletion) -> None:
+        try:
+            self._chats.deletions.carry_out(deletion)
+        except LocalchatError as error:
+            deletion.undo()
+            self.post_message(self.Failed(error))
+        self.app.call_from_thread(self.reload)
+
+    async def action_undo(self) -> None:
+        """Brings back what was deleted last."""
+        deletion = self._chats.deletions.undo()
+        if deletion is None:
+            self.post_message(self.Told("There is no deletion to undo."))
+            return
+        self.post_message(self.Told(f"Brought back {deletion.what}."))
+        self.reload()
