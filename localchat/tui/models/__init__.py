@@ -1,0 +1,1 @@
+"""What there is to choose from, and models on their way in. No widgets."""
