@@ -19,7 +19,7 @@ from localchat.cli.prompt_text import compose
 from localchat.events import Finished
 from localchat.presets.precedence import decide
 from localchat.session.lasting import resumed
-from localchat.session.options import Options
+from localchat.session.options import Options, system_of
 from localchat.session.session import Session
 from localchat.types import ModelRef, SamplingParams
 
@@ -122,6 +122,7 @@ def command(
                 decided.reasoning,
                 reasoning_budget,
                 settings.overflow if conversation else "refuse",
+                system_of(conversation.settings) if conversation else None,
             )
             asking = Asking(connection, history, conversation, decided, options)
             if show_prompt:

@@ -16,13 +16,17 @@ class Sent(NamedTuple):
     ids: tuple[int, ...]
 
 
-def to_send(path: Sequence[StoredMessage]) -> list[Sent]:
-    """What a model is shown of a path that ends with what the user said.
+def to_send(path: Sequence[StoredMessage], system: str | None = None) -> list[Sent]:
+    """What a model is shown of a path; `system` as in `localchat.session.options.Options`.
 
     Replies that never got a word are left out. Templates insist on turns: what the user said
     before and after such a reply becomes one message.
     """
     sent: list[Sent] = []
+    if system is not None:
+        path = [stored for stored in path if stored.role != "system"]
+    if system:
+        sent.append(Sent(Message("system", system), ()))
     for stored in path:
         if stored.role == "assistant" and not stored.content:
             continue

@@ -19,6 +19,9 @@ class Options(NamedTuple):
     reasoning: ReasoningMode = "auto"
     reasoning_budget: int | None = None
     overflow: OverflowPolicy = "refuse"
+    system: str | None = None
+    """Instructions in the place of those that the conversation began with; empty: none. None: its
+    own."""
 
 
 def to_json(options: Options) -> dict[str, Any]:
@@ -31,6 +34,12 @@ def to_json(options: Options) -> dict[str, Any]:
         [token, bias if math.isfinite(bias) else str(bias)] for token, bias in params["logit_bias"]
     ]
     return {key: value for key, value in params.items() if key not in _REPORTED} | values
+
+
+def system_of(values: Mapping[str, Any]) -> str | None:
+    """The `system` of what is written beside a reply, or in a conversation's settings."""
+    system = values.get("system")
+    return system if isinstance(system, str) else None
 
 
 def from_json(values: Mapping[str, Any]) -> Options:

@@ -117,7 +117,7 @@ def _part(path: Sequence[StoredMessage], number: int) -> Part:
     )
     request = GenerationRequest(
         os.urandom(8).hex(),
-        _messages(before, made.trim),
+        _messages(before, options.system, made.trim),
         partial_reply=partial if number else None,
         params=replace(options.params, logprobs=_LIKELIEST),
         private=True,
@@ -133,8 +133,10 @@ def _part(path: Sequence[StoredMessage], number: int) -> Part:
     )
 
 
-def _messages(before: Sequence[StoredMessage], trim: Trim | None) -> tuple[Message, ...]:
-    sent = to_send(before)
+def _messages(
+    before: Sequence[StoredMessage], system: str | None, trim: Trim | None
+) -> tuple[Message, ...]:
+    sent = to_send(before, system)
     messages = tuple(one.message for one in sent)
     if trim is None:
         return messages

@@ -171,8 +171,9 @@ class Session:
         said = [_unstored("user", text)]
         if self.conversation is None and self._system is not None:
             said.insert(0, _unstored("system", self._system))
-        sent = to_send([*path[:end], *said])
-        return replace(self._request(sent, self._drawn()), render_only=True)
+        options = self._drawn()
+        sent = to_send([*path[:end], *said], options.system)
+        return replace(self._request(sent, options), render_only=True)
 
     def cancel(self) -> None:
         """Ends the reply that is being made; its last event still comes."""
@@ -220,7 +221,7 @@ class Session:
             drafts[0].content.append(partial.content)
             drafts[0].reasoning.append(partial.reasoning)
         self.replies = tuple(draft.id for draft in drafts)
-        sent = to_send(self._store.path(turn.conversation, turn.user))
+        sent = to_send(self._store.path(turn.conversation, turn.user), options.system)
         request = replace(self._request(sent, options), partial_reply=partial)
         try:
             self._client.submit(request)

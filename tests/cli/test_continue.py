@@ -93,6 +93,16 @@ class TestGoingOn:
         shell.run("-c", "Really?")
         assert len(shell.messages) == 5, "it is the last one now"
 
+    def test_its_settings_may_have_other_instructions(self, shell: Shell, store: Store) -> None:
+        shell.run("Sky?", "-s", "Be brief.", answer=["Blue."])
+        latest = store.latest()
+        assert latest is not None
+        for system, shown in (("Be long.", [("system", "Be long.")]), ("", [])):
+            store.set_settings(latest.id, {**latest.settings, "system": system})
+            shell.run("-c", "Always?")
+            assert shell.messages[: len(shown) + 1] == [*shown, ("user", "Sky?")]
+        assert store.path(latest.id)[0].content == "Be brief."
+
     def test_ids_are_in_the_json(self, shell: Shell, store: Store) -> None:
         found = json.loads(shell.run("Sky?", "--json", answer=["Blue."]))
         reply = store.message(found["message"])

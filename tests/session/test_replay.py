@@ -55,6 +55,16 @@ class TestRequest:
         assert made.partial_reply is None
         assert (part.content, part.is_whole) == ("Yes.", True)
 
+    def test_it_has_the_instructions_of_that_time(self, turns: Turns) -> None:
+        client = ScriptedClient(["Blue."], ["Yes."])
+        talk = session(client, turns, system="Be brief.")
+        say(talk, "Sky?")
+        talk.options = talk.options._replace(system="Be long.")
+        say(talk, "Always?")
+        path = talk.path()
+        requests = [part.request for end in (3, 5) for part in parts(path[:end])]
+        assert [one.messages for one in requests] == [one.messages for one in client.requests]
+
     @pytest.mark.parametrize("summary", [None, "About the sky."])
     def test_what_was_left_out_is_left_out_again(self, turns: Turns, summary: str | None) -> None:
         client = ScriptedClient(["Blue."], [Trimmed("", (0, 1), summary), "Yes."])

@@ -147,6 +147,32 @@ class TestRequests:
             assert client.requests[number].params.seed == seeds[-1]
         assert seeds[0] != seeds[1]
 
+    @pytest.mark.parametrize(
+        ("own", "system", "shown"),
+        [
+            ("Be brief.", None, ["Be brief."]),
+            ("Be brief.", "Be long.", ["Be long."]),
+            ("Be brief.", "", []),
+            (None, "Be long.", ["Be long."]),
+        ],
+    )
+    def test_instructions_can_be_replaced_without_a_trace_in_what_was_said(
+        self, turns: Turns, own: str | None, system: str | None, shown: list[str]
+    ) -> None:
+        client = ScriptedClient(["Blue."], ["Yes."])
+        talk = session(client, turns, system=own)
+        say(talk, "Sky?")
+        before = talk.path()
+        talk.options = GREEDY._replace(system=system)
+        preview = talk.preview("Always?")
+        say(talk, "Always?")
+        messages = client.requests[1].messages
+        assert messages == preview.messages
+        assert [one.content for one in messages if one.role == "system"] == shown
+        assert [one.content for one in messages][-3:] == ["Sky?", "Blue.", "Always?"]
+        assert messages[: len(shown)] == tuple(Message("system", text) for text in shown)
+        assert talk.path()[: len(before)] == before
+
     def test_a_preview_is_what_would_be_sent(self, turns: Turns) -> None:
         client = ScriptedClient(["Blue."], [], ["Yes."])
         talk = session(client, turns, system="Be brief.")

@@ -20,6 +20,7 @@ from localchat.cli.history.opened import existing, find
 from localchat.cli.history.tree_of import Tree
 from localchat.errors import ConversationNotFound
 from localchat.session.messages import Sent, dropped_of, to_send
+from localchat.session.options import system_of
 from localchat.store.records import Conversation, StoredMessage, Trim
 
 
@@ -85,8 +86,9 @@ def _as_sent(path: Sequence[StoredMessage], about: dict[str, object] | None) -> 
     """What was shown to the model for the last reply on the path; `about`: as JSON, with this."""
     last = next((n for n in range(len(path) - 1, -1, -1) if path[n].role == "assistant"), None)
     reply = None if last is None else path[last]
-    sent = to_send(path[:last])
-    trim = reply.generations[-1].trim if reply and reply.generations else None
+    made = reply.generations[-1] if reply and reply.generations else None
+    sent = to_send(path[:last], made and system_of(made.provenance.params))
+    trim = made and made.trim
     dropped = set(dropped_of(sent, trim)) if trim else set()
     kept = [one for place, one in enumerate(sent) if place not in dropped]
     if about is not None:
@@ -115,7 +117,7 @@ def _print_sent(sent: Sequence[Sent], dropped: set[int], trim: Trim | None) -> N
     for place, one in enumerate(sent):
         if place not in dropped:
             numbers = " ".join(f"#{id_}" for id_ in one.ids)
-            output.heading(f"{VOICES[one.message.role]} {numbers}")
+            output.heading(f"{VOICES[one.message.role]} {numbers}".rstrip())
             output.line(one.message.content.rstrip("\n"))
         elif is_said:
             continue

@@ -162,6 +162,17 @@ class TestShow:
         out = history("show", "f", "--as-sent").out
         assert "\n\n(2 messages left out: the context was full.)\n\nYou #" in out
 
+    def test_as_it_was_sent_with_other_instructions(self, history: Runner, add: Add) -> None:
+        new = sky()
+        (generation,) = new.messages[2].generations
+        made = generation.provenance._replace(params={"system": "Be long."})
+        reply = new.messages[2]._replace(generations=(generation._replace(provenance=made),))
+        messages = (*new.messages[:2], reply)
+        add(new._replace(messages=messages, id="f" * 16, leaf=2))
+        assert history("show", "f", "--as-sent").out.split("shown:\n\n")[1] == (
+            "System\nBe long.\n\nYou #11\nWhy is the sky blue?\n"
+        )
+
     def test_as_it_was_sent_for_programs(self, history: Runner) -> None:
         told = json.loads(history("show", "5e", "--as-sent", "--json").out)
         assert told["messages"] == [
