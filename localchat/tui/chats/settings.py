@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -137,24 +136,6 @@ def choose_preset(
         reasoning=chosen.reasoning or chat.reasoning,
         sampling={**own, **chosen.sampling},
     )
-
-
-def parse_preset(text: str) -> tuple[str | None, dict[str, str]]:
-    """The preset and the parameters that `NAME [PARAMETER=VALUE]...` means; `none` is no preset.
-
-    A value with spaces stands between quotes. Raises UsageError.
-    """
-    try:
-        name, *rest = shlex.split(text)
-    except ValueError as error:
-        raise UsageError("A preset needs its name.", "/preset NAME [PARAMETER=VALUE]") from error
-    parameters = {}
-    for each in rest:
-        parameter, equals, value = each.partition("=")
-        if not parameter or not equals:
-            raise UsageError(f"{each!r} is not PARAMETER=VALUE.", f"/preset {name} PARAMETER=VALUE")
-        parameters[parameter] = value
-    return None if name == "none" else name, parameters
 
 
 def parse_setting(chat: ChatSettings, name: str, text: str) -> ChatSettings:

@@ -22,7 +22,6 @@ from localchat.tui.chats.settings import (
     choose_preset,
     configured,
     of_conversation,
-    parse_preset,
     parse_setting,
     to_json,
 )
@@ -166,25 +165,6 @@ class TestPresets:
             choose_preset(CHAT, "translate", {"colour": "red"}, places)
         with pytest.raises(ConfigError, match="can't be used: 'system'"):
             choose_preset(CHAT, "broken", {}, places)
-
-    @pytest.mark.parametrize(
-        ("text", "meant"),
-        [
-            ("translate", ("translate", {})),
-            (" none ", (None, {})),
-            ("t language=German tone=", ("t", {"language": "German", "tone": ""})),
-            ("t language='Old English' a=b=c", ("t", {"language": "Old English", "a": "b=c"})),
-        ],
-    )
-    def test_as_it_is_typed(self, text: str, meant: object) -> None:
-        assert parse_preset(text) == meant
-
-    @pytest.mark.parametrize("text", ["", "  ", "translate German", "t =x", "t 'a"])
-    def test_what_can_not_be_meant(self, text: str) -> None:
-        with pytest.raises(UsageError) as caught:
-            parse_preset(text)
-        assert caught.value.hint is not None
-        assert caught.value.hint.startswith("/preset ")
 
 
 class TestParse:
