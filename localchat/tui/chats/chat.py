@@ -142,6 +142,21 @@ class Chat:
         """Goes on with a reply that was cut off; by default, the last."""
         self._start(lambda session: session.continue_reply(message))
 
+    def answer_beside(
+        self,
+        settings: ChatSettings,
+        begin: Callable[[Session], Events],
+        tell: Callable[[News], None],
+    ) -> Run:
+        """Another reply at the same time, with other settings; the chat's own stays the current."""
+        return Run(
+            self._engines,
+            settings.model,
+            lambda engine: self.session_on(engine, settings),
+            begin,
+            tell,
+        )
+
     def stop(self) -> None:
         """Ends the reply; what has come of it is kept, and can go on."""
         if self.run is not None and self.is_busy:
@@ -159,9 +174,9 @@ class Chat:
         text, self._said = self._said, None
         return text
 
-    def session_on(self, engine: Engine) -> Session:
-        """The conversation as it would go on now."""
-        chosen = self.settings
+    def session_on(self, engine: Engine, settings: ChatSettings | None = None) -> Session:
+        """The conversation as it would go on now, with its own settings or with others."""
+        chosen = settings or self.settings
         has_begun = bool(self.messages)
         own = self.own_system or ""
         options = Options(
@@ -177,7 +192,7 @@ class Chat:
             options,
             conversation=self.id,
             system=chosen.system or None,
-            settings=to_json(chosen),
+            settings=to_json(self.settings),
         )
 
     def _start(self, begin: Callable[[Session], Events], said: str | None = None) -> None:
@@ -216,6 +231,10 @@ class Chat:
             return
         self.messages = turns.path(self.id or "")
         self.alternatives = turns.alternatives(self.id or "")
+
+    def message(self, id_: int) -> StoredMessage:
+        """One of its messages, also of another branch."""
+        return self._turns.message(id_)
 
     def show_sibling(self, message: int) -> None:
         """Makes the branch through `message` the current one."""

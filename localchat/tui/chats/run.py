@@ -114,5 +114,7 @@ class Run:
     @staticmethod
     def _first_look(session: Session) -> Live:
         """What there is of the reply: something, where one goes on that was cut off."""
-        reply = session.path()[-1]
-        return Live(reply.id, reply.content, reply.reasoning)
+        assert session.turn is not None
+        reply = session.turn.reply
+        found = next((one for one in session.path() if one.id == reply), None)
+        return Live(reply, found.content, found.reasoning) if found else Live(reply)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from localchat.errors import UsageError
@@ -113,4 +114,4 @@ async def image(screen: MainScreen, argument: str) -> None:
 async def file(screen: MainScreen, argument: str) -> None:
     if not argument:
         raise UsageError("Which file?", "/file PATH, or type @ to choose one")
-    screen.prompt.attach(argument)
+    screen.prompt.attach(Path(argument).expanduser())

@@ -36,7 +36,10 @@ async def context(screen: MainScreen, argument: str) -> None:
     binding="chat.compare",
 )
 async def compare(screen: MainScreen, argument: str) -> None:
-    screen.begin_compare(argument)
+    from localchat.tui.screens.compare import CompareScreen
+
+    screen.refuse_while_busy()
+    await screen.app.push_screen(CompareScreen(screen, argument))
 
 
 @command("stats", "show how fast the last reply was, and how full the context is")

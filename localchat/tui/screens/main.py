@@ -96,7 +96,9 @@ class MainScreen(Screen[None]):
         self.chat = chats.new(is_private=start.is_private)
         self._start = start
         self.downloads = Downloads(places, self._downloaded, offline=settings.offline)
-        self._is_warming = False
+        self.listeners: list[Callable[[Chat, News], None]] = []
+        """Screens over this one that want to hear of replies, too."""
+        self.is_loading_model = False
         self._editing: int | None = None
 
     @property
@@ -148,7 +150,7 @@ class MainScreen(Screen[None]):
     async def warm(self) -> None:
         """Loads the chat's model while the user still thinks."""
         chat = self.chat
-        self._is_warming = True
+        self.is_loading_model = True
         self._show_status()
         with self.telling():
             try:
@@ -157,7 +159,7 @@ class MainScreen(Screen[None]):
                 self.action_command("model")
                 raise
             finally:
-                self._is_warming = False
+                self.is_loading_model = False
                 self._show_status()
 
     async def open(self, conversation: str) -> None:
@@ -187,7 +189,7 @@ class MainScreen(Screen[None]):
 
     def _show_status(self) -> None:
         chat, line, live = self.chat, self.status_line, self.chat.live
-        line.phase = "loading" if self._is_warming and not chat.is_busy else chat.phase
+        line.phase = "loading" if self.is_loading_model and not chat.is_busy else chat.phase
         line.model = chat.settings.model
         line.is_private = chat.is_private
         line.context_total = chat.context or None
@@ -297,6 +299,8 @@ class MainScreen(Screen[None]):
     @on(ChatNews)
     def _heard(self, event: ChatNews) -> None:
         chat, news = event.chat, event.news
+        for hear in self.listeners:
+            hear(chat, news)
         if chat is self.chat:
             if news == "streamed" and chat.live is not None:
                 self.transcript.stream(chat.live)

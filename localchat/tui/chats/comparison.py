@@ -1,0 +1,72 @@
+"""One prompt that two settings answer at once: their replies lie beside each other in the tree."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Literal
+
+from localchat.session.session import Events, Session
+from localchat.tui.chats.chat import Chat
+from localchat.tui.chats.run import News, Run
+from localchat.tui.chats.settings import ChatSettings
+
+Side = Literal["left", "right"]
+
+
+class Comparison:
+    """The left side is the chat's own next reply, the right one is made with other settings."""
+
+    def __init__(self, chat: Chat, other: ChatSettings, tell: Callable[[Side, News], None]) -> None:
+        """`tell` is called in the threads of the replies, for the right side only."""
+        self.chat = chat
+        self.other = other
+        self.right: Run | None = None
+        self._tell = tell
+
+    @property
+    def left(self) -> Run | None:
+        return self.chat.run
+
+    @property
+    def is_busy(self) -> bool:
+        return self.chat.is_busy or (self.right is not None and self.right.phase != "idle")
+
+    def ask(self, text: str) -> None:
+        """Begins the left reply; the right one begins when the prompt is stored, see `join`."""
+        self.right = None
+        self.chat.send(text)
+
+    def join(self) -> None:
+        """Begins the right reply, once the left one has."""
+        left = self.left
+        if self.right is not None or left is None or left.session is None:
+            return
+        turn = left.session.turn
+        assert turn is not None
+
+        def begin(session: Session) -> Events:
+            events = session.regenerate(turn.user)
+            self.chat.show_sibling(turn.reply)
+            return events
+
+        self.right = self.chat.answer_beside(
+            self.other, begin, lambda news: self._tell("right", news)
+        )
+        self.right.start()
+
+    def stop(self) -> None:
+        """Ends both replies; what has come of them is kept."""
+        self.chat.stop()
+        if self.right is not None and self.right.phase != "idle":
+            self.right.stop()
+
+    def keep(self, side: Side) -> None:
+        """Goes on with one reply, and its settings; the other stays as a branch.
+
+        Waits for the disk; raises what the store raises.
+        """
+        run = self.left if side == "left" else self.right
+        if run is not None and run.live is not None:
+            self.chat.show_sibling(run.live.reply)
+        if side == "right":
+            self.chat.change(self.other)

@@ -1,0 +1,127 @@
+"""The whole chat screen in a test: real history, replies that come when the test says so."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+from textual.pilot import Pilot
+
+from localchat.config import Settings
+from localchat.errors import LocalchatError
+from localchat.paths import Paths
+from localchat.tui.app import ChatApp
+from localchat.tui.chats.chat import Chat
+from localchat.tui.chats.engines import Engine
+from localchat.tui.chats.settings import configured
+from localchat.tui.factory import make_app
+from localchat.tui.screens.main import MainScreen, Start
+from localchat.types import ModelRef
+from tests.tui.paced import PacedClient
+
+
+@dataclass
+class Stage:
+    """The screen, and who sits before it."""
+
+    app: ChatApp
+    pilot: Pilot[int]
+    clients: list[PacedClient]
+    """One for each reply at the same time, the first one first."""
+
+    @property
+    def main(self) -> MainScreen:
+        return self.app.main
+
+    @property
+    def chat(self) -> Chat:
+        return self.app.main.chat
+
+    @property
+    def client(self) -> PacedClient:
+        return self.clients[0]
+
+    async def type(self, text: str) -> None:
+        """Text into the prompt, without sending it."""
+        self.main.prompt.load(self.main.prompt.text + text)
+        await self.pilot.pause()
+
+    async def say(self, text: str) -> None:
+        """Sends a prompt."""
+        await self.type(text)
+        await self.pilot.press("enter")
+
+    async def until(self, holds: Callable[[], Any]) -> None:
+        """Waits for something that threads bring about."""
+        for _ in range(1000):
+            if holds():
+                await self.pilot.pause()
+                return
+            await self.pilot.pause(0.01)
+        raise AssertionError("it did not happen")
+
+    async def take_turn(self, text: str, reply: str = "Yes.") -> None:
+        """A whole turn."""
+        count = len(self.client.requests)
+        await self.say(text)
+        self.client.give(reply)
+        self.client.finish()
+        await self.until(lambda: len(self.client.requests) > count and not self.chat.is_busy)
+
+    @property
+    def shown(self) -> str:
+        """The text on the screen."""
+        rows = self.app.screen._compositor.render_strips()
+        return "\n".join("".join(segment.text for segment in row) for row in rows)
+
+    @property
+    def notes(self) -> list[str]:
+        """What the user was told beside the chat."""
+        return [note.message for note in self.app._notifications]
+
+
+Opened = Callable[..., AbstractAsyncContextManager[Stage]]
+
+
+@pytest.fixture
+def stage(places: Paths) -> Opened:
+    """Opens the screen: `async with stage() as at: ...`."""
+
+    @asynccontextmanager
+    async def opened(
+        *,
+        size: tuple[int, int] = (100, 30),
+        start: Start | None = None,
+        settings: Settings | None = None,
+        open_engine: Callable[[str], Engine] | LocalchatError | None = None,
+        clients: int = 2,
+    ) -> AsyncIterator[Stage]:
+        paced = [PacedClient() for _ in range(clients)]
+        free = list(paced)
+
+        def open_paced(name: str) -> Engine:
+            if isinstance(open_engine, LocalchatError):
+                raise open_engine
+            return Engine(free.pop(0), ModelRef(name, "/nowhere.gguf"))
+
+        settings = settings or Settings()
+        app = make_app(
+            settings,
+            places,
+            configured(settings, places),
+            start,
+            open_engine=open_engine if callable(open_engine) else open_paced,
+        )
+        try:
+            async with app.run_test(size=size) as pilot:
+                at = Stage(app, pilot, paced)
+                await pilot.pause()
+                await at.until(lambda: not app.main.is_loading_model)
+                yield at
+        finally:
+            app.chats.close()
+
+    return opened

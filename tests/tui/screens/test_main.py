@@ -1,0 +1,119 @@
+from __future__ import annotations
+
+from localchat.errors import LocalchatError
+from tests.tui.conftest import Opened
+
+
+async def test_a_turn_is_shown_and_kept(stage: Opened) -> None:
+    async with stage() as at:
+        await at.say("Why is the sky blue?")
+        at.client.give("Because of **Rayleigh** scattering.")
+        at.client.finish()
+        await at.until(lambda: at.chat.last_reply and not at.chat.is_busy)
+        assert "Rayleigh scattering" in at.shown.replace("  ", " ")
+        stored = at.app.chats.history.store().path(at.chat.id or "")
+        assert [one.content for one in stored] == [
+            "Why is the sky blue?",
+            "Because of **Rayleigh** scattering.",
+        ]
+
+
+async def test_what_is_sent_shows_at_once_while_the_model_is_loaded(stage: Opened) -> None:
+    import threading
+
+    from localchat.tui.chats.engines import Engine
+    from localchat.types import ModelRef
+    from tests.tui.paced import PacedClient
+
+    may_go_on = threading.Event()
+    client = PacedClient()
+
+    def slow(name: str) -> Engine:
+        may_go_on.wait(10)
+        return Engine(client, ModelRef(name, "/nowhere.gguf"))
+
+    async with stage() as at:
+        at.app.chats.engines._idle.clear()
+        at.app.chats.engines._open = slow
+        await at.say("Hello there")
+        await at.until(lambda: "Hello there" in at.shown)
+        assert "loading" in at.shown
+        may_go_on.set()
+        client.give("Hi.")
+        client.finish()
+        await at.until(lambda: not at.chat.is_busy)
+        assert at.shown.count("Hello there") == 2  # in the list, and in the transcript
+
+
+async def test_esc_stops_and_keeps_what_came(stage: Opened) -> None:
+    async with stage() as at:
+        await at.say("Count")
+        at.client.give("One, two")
+        await at.until(lambda: "One, two" in at.shown)
+        await at.pilot.press("escape")
+        await at.until(lambda: not at.chat.is_busy)
+        last = at.chat.last_reply
+        assert last is not None
+        assert (last.content, last.state) == ("One, two", "incomplete")
+
+
+async def test_the_prompt_comes_back_when_a_turn_fails(stage: Opened) -> None:
+    async with stage() as at:
+        await at.say("Too long")
+        at.client.fail("The prompt is longer than the context.", "Shorten it.")
+        await at.until(lambda: not at.chat.is_busy)
+        assert at.main.prompt.text == "Too long"
+        assert any("longer than the context" in note for note in at.notes)
+
+
+async def test_the_prompt_comes_back_when_there_is_no_engine(stage: Opened) -> None:
+    async with stage() as at:
+        at.app.chats.engines._idle.clear()
+
+        def refuse(name: str) -> None:
+            raise LocalchatError(f"{name} can't be loaded.", "localchat doctor")
+
+        at.app.chats.engines._open = refuse  # type: ignore[assignment]
+        await at.say("Are you there?")
+        await at.until(lambda: not at.chat.is_busy)
+        assert at.main.prompt.text == "Are you there?"
+        assert "can't be loaded" in at.notes[-1]
+        assert at.chat.messages == []
+
+
+async def test_an_engine_that_dies_leaves_what_came_and_can_be_asked_again(stage: Opened) -> None:
+    async with stage() as at:
+        await at.say("Tell me a story")
+        at.client.give("Once upon a")
+        await at.until(lambda: "Once upon a" in at.shown)
+        at.client.die()
+        await at.until(lambda: not at.chat.is_busy)
+        assert at.chat.last_reply is not None
+        assert at.chat.last_reply.content == "Once upon a"
+        assert at.notes
+        at.clients[1].give(" time.")
+        at.clients[1].finish()
+        await at.pilot.press("ctrl+l")
+        await at.until(lambda: not at.chat.is_busy and at.clients[1].requests)
+        assert at.chat.last_reply.content == "Once upon a time."
+
+
+async def test_another_chat_goes_on_behind_the_one_on_the_screen(stage: Opened) -> None:
+    async with stage() as at:
+        await at.say("First question")
+        at.client.give("Still")
+        await at.until(lambda: "Still" in at.shown)
+        first = at.chat
+        await at.pilot.press("ctrl+n")
+        await at.until(lambda: at.chat is not first)
+        await at.say("Second question")
+        at.clients[1].give("Quick.")
+        at.clients[1].finish()
+        await at.until(lambda: not at.chat.is_busy)
+        at.client.give(" here.")
+        at.client.finish()
+        await at.until(lambda: not first.is_busy)
+        assert first.is_unseen
+        await at.main.open(first.id or "")
+        await at.until(lambda: "Still here." in at.shown)
+        assert not first.is_unseen
