@@ -27,7 +27,7 @@ class AnswerForm:
     """The pydantic model, if it comes from one: it may check more than a schema can say."""
 
     def check(self, answer: str) -> Any:
-        """The answer's JSON value. Raises WrongForm.
+        """The answer's JSON value, or the model made of it. Raises WrongForm.
 
         That the value fits the schema is the engine's work: it lets through nothing else, but what
         was cut off.
@@ -38,7 +38,7 @@ class AnswerForm:
             raise WrongForm(f"It is no complete JSON: {error}.") from error
         if self.model is not None:
             try:
-                self.model.model_validate(value)
+                return self.model.model_validate(value)
             except ValueError as error:  # pydantic's own is one, and what validators raise
                 raise WrongForm(str(error)) from error
         return value

@@ -18,7 +18,7 @@ from typing import Any
 from localchat import __version__
 from localchat.batch.journal import Journal, no_space
 from localchat.batch.plan import Plan
-from localchat.batch.readers.source import Source
+from localchat.batch.readers.source import Input
 from localchat.errors import LocalchatError, UsageError
 from localchat.store.connection import sync
 
@@ -76,7 +76,7 @@ class Beside:
                 path.unlink()
         sync(self.folder)
 
-    def begin(self, plan: Plan, source: Source) -> None:
+    def begin(self, plan: Plan, source: Input) -> None:
         """Writes what the run is, or sees that it is the same. Raises Changed, which says what is
         not."""
         known = self.manifest
@@ -163,6 +163,6 @@ def _short(name: str, value: Any) -> str:
     return text if len(text) <= 60 else f"{text[:57]}…"
 
 
-def looks(source: Source) -> dict[str, Any]:
+def looks(source: Input) -> dict[str, Any]:
     """What an input is known by; its digest only once it is read."""
     return {"path": source.path, "size": source.size, "mtime_ns": source.mtime_ns, "sha256": None}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
 from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
@@ -9,8 +10,10 @@ from typing import NamedTuple
 
 from localchat.batch.answer import failure
 from localchat.batch.journal import Finished
+from localchat.batch.readers.source import Input, Source
 from localchat.batch.record import Record
 from localchat.batch.request import Requests, Row
+from localchat.errors import UsageError
 
 _SAMPLE_SEED = 0  # the same rows each time: so that a sample can be gone on with
 
@@ -40,12 +43,14 @@ class Intake:
         see: Callable[[str], bool],
         place: Callable[[str], Place | None],
         *,
+        sees_all: bool = False,
         retry_failed: bool = False,
         chosen: frozenset[int] | None = None,
         limit: int | None = None,
     ) -> None:
-        """`see`: False for an id that was given to it before. `place`: a finished row's. `chosen`:
-        numbers of the rows to take; None: all. `limit`: rows to take at most.
+        """`see`: False for an id that was given to it before; those of rows that name themselves
+        are, and all others if `sees_all`. `place`: a finished row's. `chosen`: numbers of the rows
+        to take; None: all. `limit`: rows to take at most.
         """
         self.read = 0
         self.has_ended = False
@@ -53,6 +58,7 @@ class Intake:
         self._records = records
         self._requests = requests
         self._see = see
+        self._sees_all = sees_all
         self._place = place
         self._retry_failed = retry_failed
         self._chosen = chosen
@@ -74,7 +80,7 @@ class Intake:
         return self.has_ended and self._chosen is None and self._limit is None
 
     def _item(self, row: Row) -> Item:
-        if not self._see(row.custom_id):
+        if (row.names_itself or self._sees_all) and not self._see(row.custom_id):
             row = self._renamed(row)
         found = self._place(row.custom_id)
         if found is not None and found[2] == row.digest and not (self._retry_failed and found[3]):
@@ -83,11 +89,21 @@ class Intake:
 
     def _renamed(self, row: Row) -> Row:
         """Under the name of its line, as a row whose own id is taken."""
-        name = f"line-{row.line}"
-        while not self._see(name):
-            name += "-again"
         fault = f"Another row before has the custom_id {row.custom_id!r}."
-        return row._replace(custom_id=name, fault=row.fault or fault)
+        name = f"line-{row.line}"
+        self._see(name)
+        return row._replace(custom_id=name, digest=fault.encode(), fault=row.fault or fault)
+
+
+def sample_of(source: Input, size: int) -> frozenset[int]:
+    """Numbers of `size` rows of a file, each as likely as any other; the file is read apart.
+
+    Raises UsageError for an input that can be read once only.
+    """
+    if source.path is None:
+        raise UsageError(f"{source.name} can be read once only, so no sample can be taken of it.")
+    with contextlib.closing(Source(source.path, source.format)) as again:
+        return sample(again, size)
 
 
 def sample(records: Iterable[Record], size: int) -> frozenset[int]:

@@ -71,7 +71,8 @@ class Journal:
 
     def __init__(self, path: Path) -> None:
         """Opens the file, or makes it. Raises OutOfSpace, LocalchatError."""
-        self._sees = False
+        self._seen: set[str] = set()
+        self._has_spilled = False
         with _explained():
             os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
             self._connection = apsw.Connection(str(path))
@@ -146,6 +147,8 @@ class Journal:
 
         `seen`: only those whose ids were given to `see`.
         """
+        if seen:
+            self._spill()
         only = "WHERE custom_id IN (SELECT custom_id FROM temp.seen)" if seen else ""
         order = "number, id" if in_order else "id"
         with _explained():
@@ -154,12 +157,24 @@ class Journal:
 
     def see(self, custom_id: str) -> bool:
         """False if this id was given before, in this journal's life."""
-        with _explained():
-            if not self._sees:
-                self._run(_SEEN)
-                self._sees = True
-            self._connection.execute("INSERT OR IGNORE INTO seen VALUES (?)", (custom_id,))
-            return self._connection.changes() > 0
+        if custom_id in self._seen:
+            return False
+        if self._has_spilled and self._connection.execute(_IS_SEEN, (custom_id,)).get:
+            return False
+        self._seen.add(custom_id)
+        if len(self._seen) >= _MOST_SEEN:
+            self._spill()
+        return True
+
+    def _spill(self) -> None:
+        """Moves the ids that were seen out of memory."""
+        with _explained(), self._connection:
+            self._run(_SEEN)
+            self._connection.executemany(
+                "INSERT INTO temp.seen VALUES (?)", ((id_,) for id_ in sorted(self._seen))
+            )
+        self._seen.clear()
+        self._has_spilled = True
 
     def _run(self, statements: str) -> None:
         """All of them: a statement that gives a row would end the others."""
@@ -176,11 +191,10 @@ class Journal:
 
 
 _SELECT = "SELECT id, number, line, custom_id, digest, source, outcome FROM rows"
-# In a file that goes with the process: nothing of it need be safe.
-_SEEN = """
-    PRAGMA temp.journal_mode = OFF;
-    CREATE TABLE temp.seen (custom_id TEXT PRIMARY KEY) WITHOUT ROWID;
-"""
+_MOST_SEEN = 100_000  # ids in memory
+# In a file that goes with the process.
+_SEEN = "CREATE TABLE IF NOT EXISTS temp.seen (custom_id TEXT PRIMARY KEY) WITHOUT ROWID"
+_IS_SEEN = "SELECT 1 FROM temp.seen WHERE custom_id = ?"
 
 
 def entry_of(finished: Finished) -> Entry:

@@ -16,7 +16,7 @@ from typing import IO, Literal, Protocol, get_args
 
 from localchat.batch.journal import Entry, Finished, Journal, entry_of, no_space
 from localchat.batch.plan import Plan
-from localchat.batch.readers.source import Source
+from localchat.batch.readers.source import Input
 from localchat.batch.writers.columns import Added
 from localchat.batch.writers.openai import OpenAIWriter
 from localchat.batch.writers.table import JsonlWriter, TableWriter
@@ -40,7 +40,7 @@ class Writer(Protocol):
     def text(self, entry: Entry) -> str: ...
 
 
-def format_of(path: Path, source: Source) -> Format:
+def format_of(path: Path, source: Input) -> Format:
     """By the name's ending; an input in OpenAI's format has such an output. Raises UsageError."""
     found = _SUFFIXES.get(path.suffix.lower())
     if found is None:

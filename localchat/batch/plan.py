@@ -35,11 +35,10 @@ class Plan:
             values["n"] = self.options.params.n
         if self.options.params.logprobs is not None:
             values["logprobs"] = self.options.params.logprobs
-        return {
+        return values | {
             "model": {"name": self.model.name, "sha256": self.model.sha256},
             "format": self.format,
             "prompt": self.prompt,
             "system": self.system,
             "choices": list(self.choices),
-            **values,
         }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
@@ -60,18 +61,14 @@ class Requests:
         try:
             if record.fault:
                 raise Unusable(record.fault)
-            source = json.dumps(record.columns, ensure_ascii=False)
-            source.encode()
-            if (given := _custom_id(record.columns)) is not None:
+            source = _source(record)
+            if (given := _custom_id(line, record.columns)) is not None:
                 own_id, custom_id = True, given
             messages, changes = self._asked(record.columns)
             params = self._plan.options.params
             if changes:
                 params = replace(params, **changes)
             digest = _digest([custom_id, [[m.role, m.content] for m in messages], changes])
-        except UnicodeEncodeError:
-            fault, source = "The row is no Unicode text: half of a surrogate pair is in it.", "{}"
-            own_id, custom_id = False, f"line-{line}"
         except (Unusable, MissingColumn) as error:
             fault = str(error)
         else:
@@ -105,11 +102,9 @@ class Requests:
         if "messages" in columns:
             own = body.messages(columns["messages"])
             return (own if own[0].role == "system" else (*self._system, *own)), {}
-        prompt = columns.get("prompt")
+        prompt = columns.get("prompt", columns.get("text"))
         if not isinstance(prompt, str):
-            raise Unusable(
-                "The row has neither 'messages' nor a 'prompt', and no --prompt is given."
-            )
+            raise Unusable("The row has no 'messages', 'prompt' or 'text', and no prompt is given.")
         return (*self._system, Message("user", prompt)), {}
 
     def _of_body(self, columns: dict[str, Any]) -> tuple[tuple[Message, ...], dict[str, Any]]:
@@ -130,7 +125,21 @@ class Requests:
         return own, changes
 
 
-def _custom_id(columns: dict[str, Any]) -> str | None:
+def _source(record: Record) -> str:
+    try:
+        source = json.dumps(record.columns, ensure_ascii=False)
+        source.encode()
+    except UnicodeEncodeError as error:
+        raise Unusable("The row is no Unicode text: half a surrogate pair is in it.") from error
+    except (TypeError, ValueError) as error:
+        raise Unusable(f"The row is no JSON: {error}.") from error
+    return source
+
+
+_LINE_ID = re.compile(r"line-[0-9]+")
+
+
+def _custom_id(line: int, columns: dict[str, Any]) -> str | None:
     given = columns.get("custom_id")
     if given is None or given == "":
         return None
@@ -138,6 +147,8 @@ def _custom_id(columns: dict[str, Any]) -> str | None:
         return str(given)
     if not isinstance(given, str):
         raise Unusable("The row's 'custom_id' must be a text.")
+    if _LINE_ID.fullmatch(given) and given != f"line-{line}":
+        raise Unusable(f"{given!r} is what the row of that line is called where it has no name.")
     return given
 
 

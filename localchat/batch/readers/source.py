@@ -8,7 +8,7 @@ import stat
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import BinaryIO, Literal, get_args
+from typing import BinaryIO, Literal, Protocol, get_args
 
 from localchat.batch.readers import jsonl, plain
 from localchat.batch.readers.lines import Lines
@@ -29,8 +29,41 @@ _SUFFIXES: dict[str, Format] = {
 }
 
 
+class Input(Protocol):
+    """Where rows come from. Iterating gives their records, once."""
+
+    @property
+    def name(self) -> str:
+        """For messages."""
+
+    @property
+    def path(self) -> str | None: ...
+    @property
+    def size(self) -> int | None:
+        """Bytes; None if nobody knows."""
+
+    @property
+    def mtime_ns(self) -> int | None: ...
+    @property
+    def sha256(self) -> str | None:
+        """Of what was read so far."""
+
+    @property
+    def position(self) -> int:
+        """Bytes of the rows so far."""
+
+    @property
+    def format(self) -> Format: ...
+    @property
+    def columns(self) -> Sequence[str] | None:
+        """The columns that each row has; None if that is for the row to say."""
+
+    def __iter__(self) -> Iterator[Record]: ...
+    def close(self) -> None: ...
+
+
 class Source:
-    """An input that is open. Iterating gives its records, once."""
+    """A file that is open, or standard input: an `Input`."""
 
     def __init__(self, name: str, format_: Format | None = None) -> None:
         """`name`: a path, or "-" for standard input. Raises InputError, UsageError."""
@@ -51,19 +84,16 @@ class Source:
 
     @property
     def columns(self) -> Sequence[str] | None:
-        """The columns that each row has; None if that is for the row to say."""
         if self._table is not None:
             return self._table.columns
         return ["text"] if self.format == "lines" else None
 
     @property
     def position(self) -> int:
-        """Bytes of the rows so far."""
         return self._lines.position
 
     @property
     def sha256(self) -> str:
-        """Of what was read so far."""
         return self._lines.sha256.hexdigest()
 
     def __iter__(self) -> Iterator[Record]:

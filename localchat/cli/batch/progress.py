@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Protocol
 
-from localchat.batch.run import Tally
+from localchat.batch.run_of_rows import Tally
 from localchat.cli import output
 from localchat.sanitize import clean
 
@@ -24,6 +24,9 @@ _MEMORY = 60.0  # seconds that the pace is taken over
 class Shown(Protocol):
     def update(self, tally: Tally, *, is_last: bool = False) -> None: ...
     def note(self, text: str) -> None: ...
+    def doing(self, text: str) -> None:
+        """What is waited for, while nothing else happens."""
+
     def end(self) -> None:
         """Nothing more is shown here; what is printed comes below."""
 
@@ -101,6 +104,9 @@ class Lines:
     def note(self, text: str) -> None:
         output.note(text)
 
+    def doing(self, text: str) -> None:
+        output.note(text)
+
     def end(self) -> None:
         pass
 
@@ -137,6 +143,9 @@ class Events:
     def note(self, text: str) -> None:
         self._print("note", text=text)
 
+    def doing(self, text: str) -> None:
+        self._print("doing", text=text)
+
     def end(self) -> None:
         pass
 
@@ -170,6 +179,9 @@ class Bar:
 
     def note(self, text: str) -> None:
         self._bar.console.print(clean(text), markup=False, highlight=False, soft_wrap=True)
+
+    def doing(self, text: str) -> None:
+        self._bar.update(self._task, pace=clean(text))
 
     def end(self) -> None:
         self._bar.stop()

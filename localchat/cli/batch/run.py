@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -14,20 +15,17 @@ import click
 
 from localchat import answer_form, config, paths
 from localchat.answer_form import AnswerForm
-from localchat.batch import intake
-from localchat.batch.plan import Plan
+from localchat.batch import asked
+from localchat.batch.intake import sample_of
 from localchat.batch.readers.source import FORMATS, Source
-from localchat.batch.run import Manner, Run
+from localchat.batch.run_of_rows import Manner, RunOfRows
 from localchat.cli.batch import progress, summary
 from localchat.cli.engine import engine_options, find_model, opened_engine
 from localchat.cli.options import draw_options, preset_options
 from localchat.cli.prompt_text import argument_text
 from localchat.cli.structure import grammar
 from localchat.client.base import EngineClient
-from localchat.errors import UsageError
-from localchat.presets.precedence import decide
 from localchat.session.loading import load_options
-from localchat.session.options import Options
 
 
 @click.command("run")
@@ -123,11 +121,7 @@ def command(
     Finished rows are safe at once: after a crash or Ctrl-C the same command goes on.
     """
     if limit is not None and sample is not None:
-        raise click.UsageError(
-            "--limit and --sample are two ways to take some rows: give one.", ctx
-        )
-    sampling |= {"stop": sampling["stop"] or None, "json_schema": form and form.schema}
-    labels = _labels(ctx, choices, sampling)
+        raise click.UsageError("--limit and --sample both choose rows: give one of them.", ctx)
     places = paths.find()
     settings = config.load(places)
     settings = replace(
@@ -137,47 +131,44 @@ def command(
         offline=offline or settings.offline,
     )
     flags = {"preset": preset, "system": system, "model": model, "reasoning": reasoning}
-    decided = decide(flags | sampling, parameters, settings, places)
+    flags |= {**sampling, "stop": sampling["stop"] or None}
     opened = Source(source, format_)
-    with closing(opened):
-        found = find_model(decided.model, settings, places)
-        plan = Plan(
-            found,
-            Options(decided.params(found), decided.reasoning, reasoning_budget),
-            opened.format,
-            _prompt(prompt, opened),
-            argument_text(decided.system, "The system prompt") if decided.system else None,
-            form,
-            labels,
+    with closing(opened), progress.shown(as_json=json_progress) as shown:
+        plan = asked.plan(
+            opened,
+            flags,
+            parameters,
+            settings,
+            places,
+            lambda name: find_model(name, settings, places),
+            prompt=argument_text(prompt, "The prompt") if prompt is not None else None,
+            form=form,
+            choices=tuple(text.strip() for text in choices.split(",")) if choices else (),
+            reasoning_budget=reasoning_budget,
         )
         manner = Manner(
-            Path(target).absolute(),
-            Path(errors).absolute() if errors else None,
+            Path(os.path.realpath(target)),
+            Path(os.path.realpath(errors)) if errors else None,
             in_order=not unordered,
-            concurrency=_concurrency(ctx, concurrency, settings.parallel, plan),
+            concurrency=_concurrency(ctx, concurrency) or asked.concurrency(plan, settings),
             limit=limit,
-            sample=sample,
+            chosen=None if sample is None else sample_of(opened, sample),
             restart=restart,
             retry_failed=retry_failed,
         )
-        chosen = None if sample is None else _chosen(opened, sample)
         options = load_options(settings, places)
-        with progress.shown(as_json=json_progress) as shown:
 
-            def open_engine() -> EngineClient:
-                shown.note(f"Loading {found.name} …")
-                client = opened_engine(found, options, settings, places, shown.note)
-                if not client.info.has_chat_template:
-                    shown.note(
-                        f"Note: {found.name} has no chat template; it continues texts as they are."
-                    )
-                return client
+        def open_engine() -> EngineClient:
+            shown.doing(f"Loading {plan.model.name} …")
+            client = opened_engine(plan.model, options, settings, places, shown.doing)
+            if not client.info.has_chat_template:
+                shown.note(f"Note: {plan.model.name} has no chat template; it continues texts.")
+            return client
 
-            run = Run(plan, opened, manner, open_engine, chosen)
-            _answer(run, shown, source, target)
+        _answer(RunOfRows(plan, opened, manner, open_engine), shown, source, target)
 
 
-def _answer(run: Run, shown: progress.Shown, source: str, target: str) -> None:
+def _answer(run: RunOfRows, shown: progress.Shown, source: str, target: str) -> None:
     """Raises RowsFailed if not all is fine."""
     if run.input_has_changed:
         shown.note(f"Note: {source} has changed; rows that are as before keep their answers.")
@@ -219,49 +210,10 @@ def _signals() -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def _labels(ctx: click.Context, choices: str | None, sampling: dict[str, Any]) -> tuple[str, ...]:
-    if choices is None:
-        return ()
-    labels = tuple(label.strip() for label in choices.split(","))
-    if len(labels) < 2 or not all(labels) or len(set(labels)) < len(labels):
-        raise click.UsageError("--choices needs several different texts: --choices yes,no", ctx)
-    for name, flag in (("json_schema", "--schema"), ("grammar", "--grammar"), ("n", "--n")):
-        if sampling.get(name) is not None:
-            raise click.UsageError(f"--choices generates nothing: leave out {flag}.", ctx)
-    return labels
-
-
-def _prompt(prompt: str | None, source: Source) -> str | None:
-    """The template: what is given, or what a table calls a prompt. Raises UsageError."""
-    if prompt is not None:
-        if source.format == "openai":
-            raise UsageError(
-                "The rows of this input bring their own messages: leave out --prompt.",
-                "For rows that are only objects: --format jsonl",
-            )
-        return argument_text(prompt, "The prompt")
-    if source.columns is None:
+def _concurrency(ctx: click.Context, given: str) -> int | None:
+    """None for auto."""
+    if given == "auto":
         return None
-    for name in ("prompt", "text"):
-        if name in source.columns:
-            return f"{{{name}}}"
-    raise UsageError(
-        f"It is not said what to ask about the rows of {source.name}.",
-        f'Give a prompt with its columns: --prompt "… {{{source.columns[-1]}}}"',
-    )
-
-
-def _chosen(source: Source, size: int) -> frozenset[int]:
-    if source.path is None:
-        raise UsageError("A sample of standard input can't be taken: it can be read once only.")
-    with closing(Source(source.path, source.format)) as again:
-        return intake.sample(again, size)
-
-
-def _concurrency(ctx: click.Context, given: str, parallel: int, plan: Plan) -> int:
     if given.isascii() and given.isdigit() and 1 <= int(given) <= 1024:
         return int(given)
-    if given != "auto":
-        raise click.UsageError(f"--concurrency can't be {given!r}: a number to 1024, or auto.", ctx)
-    # Twice what decodes together: a row is there when another ends.
-    return max(2, 2 * parallel // plan.options.params.n)
+    raise click.UsageError(f"--concurrency can't be {given!r}: a number to 1024, or auto.", ctx)

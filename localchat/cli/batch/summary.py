@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from localchat.batch.run import Tally
+from localchat.batch.run_of_rows import Tally
 from localchat.cli import output
 from localchat.cli.batch.progress import duration, total
 from localchat.errors import RowsFailed

@@ -13,10 +13,10 @@ from localchat.batch import output as outputs
 from localchat.batch.beside import Beside, looks
 from localchat.batch.flight import End, Flight
 from localchat.batch.intake import Intake, Known
-from localchat.batch.journal import Finished, Journal
+from localchat.batch.journal import Entry, Finished, Journal, entry_of
 from localchat.batch.output import Output
 from localchat.batch.plan import Plan
-from localchat.batch.readers.source import Source
+from localchat.batch.readers.source import Input
 from localchat.batch.request import Requests
 from localchat.client.base import EngineClient
 from localchat.errors import OutOfSpace, UsageError
@@ -40,8 +40,8 @@ class Manner:
     """Rows with the engine at once."""
     limit: int | None = None
     """Take the first rows only."""
-    sample: int | None = None
-    """Take so many rows at random, always the same."""
+    chosen: frozenset[int] | None = None
+    """Numbers of the rows to take, if not all are: a sample."""
     restart: bool = False
     """Forget what there is of this output."""
     retry_failed: bool = False
@@ -85,17 +85,20 @@ class Tally:
         self.completion_tokens += one.outcome.usage.completion_tokens
 
 
-class Run:
+class RunOfRows:
     """Made by `begin`. `tally` says how far it is, `is_complete` whether all rows are finished."""
 
     def __init__(
         self,
         plan: Plan,
-        source: Source,
+        source: Input,
         manner: Manner,
         open_engine: Callable[[], EngineClient],
-        chosen: frozenset[int] | None,
     ) -> None:
+        """Takes the output's lock, and the input: closes it in the end.
+
+        Raises UsageError for what makes no sense, and for an output that is not this run's.
+        """
         requests = Requests(plan)
         _check_columns(requests, source)
         path = Path(manner.output)
@@ -114,7 +117,6 @@ class Run:
         self._source = source
         self._manner = manner
         self._plan = plan
-        self._resources = contextlib.ExitStack()
         self._lookups: Journal | None = None
         self._unkept: list[Finished | Known] = []
         with contextlib.ExitStack() as opening:
@@ -129,13 +131,16 @@ class Run:
             self._output.refuse_foreign(self._journal)
             self._has_known = self._journal.counts()[0] > 0
             self._resources = opening.pop_all()
+        # Only of an input that is another by now, rows can be gone.
+        self._may_have_gone = self._has_known and (self.input_has_changed or source.size is None)
         self._intake = Intake(
             source,
             requests,
             self._see,
             self._place,
+            sees_all=self._may_have_gone,
             retry_failed=manner.retry_failed,
-            chosen=chosen,
+            chosen=manner.chosen,
             limit=manner.limit,
         )
         self._flight = Flight(
@@ -177,9 +182,13 @@ class Run:
                     self._resources.callback(self._lookups.close)
                 self._finish(error)
 
-    def close(self) -> None:
-        """For a run whose groups nobody asked for."""
-        self._resources.close()
+    def entry(self, one: Finished | Known) -> Entry:
+        """All that is known of a row."""
+        if isinstance(one, Finished):
+            return entry_of(one)
+        found = self._journal.find(one.row.custom_id)
+        assert found is not None, "rows are not forgotten"
+        return found
 
     def _finish(self, error: BaseException | None) -> None:
         if isinstance(error, OutOfSpace):
@@ -194,9 +203,10 @@ class Run:
             self._keep(self._unkept + rest)
         whole = self.is_complete and self._intake.is_whole
         # What the input has no longer is left out; only a run that has seen all of it can tell.
-        has_gone = whole and self._journal.counts()[0] != self._intake.read
-        journal = self._lookups if has_gone and self._lookups is not None else self._journal
-        self._output.finish(journal, seen=has_gone)
+        if whole and self._may_have_gone and self._lookups is not None:
+            self._output.finish(self._lookups, seen=True)
+        else:
+            self._output.finish(self._journal, seen=False)
         if whole:
             manifest = self._beside.manifest or {}
             read = {"sha256": self._source.sha256, "rows": self._intake.read}
@@ -239,8 +249,8 @@ class Run:
         tally, read = self.tally, self._intake.read
         if self._intake.has_ended:
             tally.total, tally.is_exact = read, True
-        elif self._manner.sample is not None:
-            tally.total = self._manner.sample
+        elif self._manner.chosen is not None:
+            tally.total, tally.is_exact = len(self._manner.chosen), True
         elif self._source.size and self._source.position:
             tally.total = max(read, round(read * self._source.size / self._source.position))
         if tally.total is not None and self._manner.limit is not None:
@@ -266,7 +276,7 @@ class Run:
         self._beside.clear()
 
 
-def _check_columns(requests: Requests, source: Source) -> None:
+def _check_columns(requests: Requests, source: Input) -> None:
     """Raises UsageError for a prompt that no row of a table could fill."""
     if source.columns is None:
         return
@@ -279,7 +289,7 @@ def _check_columns(requests: Requests, source: Source) -> None:
             )
 
 
-def _has_changed(beside: Beside, source: Source) -> bool:
+def _has_changed(beside: Beside, source: Input) -> bool:
     """Whether the input is another than when the output was begun, by the looks of it."""
     known = (beside.manifest or {}).get("input", {})
     now = looks(source)
