@@ -58,7 +58,7 @@ LIGHT = Theme(
         "text-warning": "#7a4f00",
         "text-error": "#a02c30",
         "text-success": "#276833",
-        "border": "#6f9dc0",
+        "border": "#5585aa",
         "border-blurred": "#d3d3ce",
         "block-cursor-background": "#cfe0ee",
         "block-cursor-foreground": "#17191c",

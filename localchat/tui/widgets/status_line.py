@@ -103,7 +103,10 @@ class StatusLine(Widget):
         return None if rate is None else round(rate, 1 if rate < 10 else None)
 
     def render(self) -> Content:
-        width = self.content_size.width
+        return self.fitted(self.content_size.width)
+
+    def fitted(self, width: int) -> Content:
+        """What is shown in so many cells."""
         left = {
             "state": self._state(),
             "rate": self._rate(),
@@ -115,7 +118,7 @@ class StatusLine(Widget):
             "meter": self._meter(),
             "hint": _words("quiet", one_line(self.hint), ""),
         }
-        chosen = _fitted(left | right, width)
+        chosen = _longest(left | right, width)
         start = self._row([chosen[name] for name in left])
         end = self._row([chosen[name] for name in right])
         between = " " * max(width - start.cell_length - end.cell_length, _GAP if end else 0)
@@ -211,7 +214,7 @@ def _duration(seconds: float) -> str:
     return f"{seconds:.0f} s" if seconds < 100 else f"{seconds / 60:.0f} min"
 
 
-def _fitted(parts: Mapping[str, Forms], width: int) -> dict[str, Form]:
+def _longest(parts: Mapping[str, Forms], width: int) -> dict[str, Form]:
     """The longest forms that have room side by side."""
     left = {name: [*forms] or [()] for name, forms in parts.items()}
     for name in _GIVING_WAY:

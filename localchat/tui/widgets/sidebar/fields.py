@@ -15,13 +15,8 @@ class SearchField(Input):
     """Words to search for."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("escape", "leave", "Clear", id="sidebar.clear_search"),
         Binding("down", "go_down", "To the list", id="sidebar.to_list", show=False),
     ]
-
-    @dataclass
-    class Left(Message):
-        """The search is over."""
 
     @dataclass
     class WentDown(Message):
@@ -43,9 +38,6 @@ class SearchField(Input):
     def on_input_submitted(self, event: Input.Submitted) -> None:
         event.stop()
         self.post_message(self.WentDown())
-
-    def action_leave(self) -> None:
-        self.post_message(self.Left())
 
     def action_go_down(self) -> None:
         self.post_message(self.WentDown())

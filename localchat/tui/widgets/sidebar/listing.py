@@ -112,12 +112,14 @@ class Listing(ScrollView, can_focus=True):
         super().__init__()
         self.empty = empty
         self._rows: Sequence[Row] = ()
-        self._tops: Sequence[int] = ()
+        self._tops: Sequence[int] = (0,)
         self._choices: Sequence[int] = ()
         self._cursor: int | None = None  # a place among the choices
         self._hover: int | None = None  # a row
         self._beat: Timer | None = None
         self._frame = 0
+        self._has_moved = False
+        self._has_told_end = False
         self._styles: dict[tuple[str, ...], Style] = {}
 
     def show(self, rows: Iterable[Row], *, from_top: bool = False) -> None:
@@ -135,7 +137,9 @@ class Listing(ScrollView, can_focus=True):
         else:
             self._cursor = self._place_of(chosen)
         self.virtual_size = Size(self.content_size.width, self._tops[-1])
-        self._look_at_end()
+        if self.has_focus and self._cursor is not None:
+            self._move_to(self._cursor)
+        self._has_told_end = False
         self.refresh()
 
     @property
@@ -236,41 +240,18 @@ class Listing(ScrollView, can_focus=True):
             self._hover = row
             self.refresh()
 
-    # what the screen says of them
+    # painting: only what is painted is seen, so this is where what depends on it begins
 
-    def watch_running(self, running: frozenset[str]) -> None:
-        """A timer runs only while there is something to move."""
-        moves = bool(running) and self.app.animation_level == "full"
-        if moves and self._beat is None:
-            self._beat = self.set_interval(_BEAT, self._next_frame)
-        elif not moves and self._beat is not None:
-            self._beat.stop()
-            self._beat = None
-            self._frame = 0
-
-    def _next_frame(self) -> None:
-        self._frame = (self._frame + 1) % len(_RUNNING)
-        first = bisect_right(self._tops, self.scroll_offset.y) - 1
-        last = bisect_right(self._tops, self.scroll_offset.y + self.size.height) - 1
-        for place in range(max(first, 0), min(last + 1, len(self._rows))):
-            row = self._rows[place]
-            if not isinstance(row, Heading) and row.conversation in self.running:
-                self.refresh_line(self._tops[place])
-
-    def watch_scroll_y(self, old_value: float, new_value: float) -> None:
-        super().watch_scroll_y(old_value, new_value)
-        self._look_at_end()
+    def render_lines(self, crop: Region) -> list[Strip]:
+        painted = super().render_lines(crop)
+        seen = self.scroll_offset.y + self.size.height
+        if self._rows and not self._has_told_end and seen + self.size.height >= self._tops[-1]:
+            self._has_told_end = True
+            self.post_message(self.EndNear())
+        return painted
 
     def on_resize(self) -> None:
-        self.virtual_size = Size(self.content_size.width, self._tops[-1] if self._tops else 0)
-        self._look_at_end()
-
-    def _look_at_end(self) -> None:
-        seen = self.scroll_offset.y + self.size.height
-        if self._rows and self.size.height and seen + self.size.height >= self._tops[-1]:
-            self.post_message(self.EndNear())
-
-    # painting
+        self.virtual_size = Size(self.content_size.width, self._tops[-1])
 
     def render_line(self, y: int) -> Strip:
         width = self.scrollable_content_region.width
@@ -316,8 +297,30 @@ class Listing(ScrollView, can_focus=True):
 
     def _mark(self, conversation: str) -> str:
         if conversation in self.running:
+            self._begin_to_move()
             return _RUNNING[self._frame]
         return _FINISHED if conversation in self.finished else " "
+
+    def _begin_to_move(self) -> None:
+        self._has_moved = True
+        if self._beat is None and self.app.animation_level == "full":
+            self._beat = self.set_interval(_BEAT, self._next_frame)
+
+    def _next_frame(self) -> None:
+        """Ends by itself when no mark that moves was painted since the last time."""
+        if not self._has_moved and self._beat is not None:
+            self._beat.stop()
+            self._beat = None
+        self._has_moved = False
+        self._frame = (self._frame + 1) % len(_RUNNING) if self._beat is not None else 0
+        first, last = (
+            bisect_right(self._tops, self.scroll_offset.y + line) - 1
+            for line in (0, self.size.height)
+        )
+        for place in range(max(first, 0), min(last + 1, len(self._rows))):
+            row = self._rows[place]
+            if not isinstance(row, Heading) and row.conversation in self.running:
+                self.refresh_line(self._tops[place])
 
     def _say_empty(self, line: int, width: int) -> Strip:
         from rich.text import Text
@@ -351,7 +354,7 @@ def _around(text: str, marks: Marks, cells: int) -> tuple[str, Marks]:
     if not marks or cell_len(text[: marks[0][1]]) <= cells - 1:
         return text, marks
     start = marks[0][0]
-    before = text.rfind(" ", max(start - cells // 3, 0), start)
+    before = text.find(" ", max(start - cells // 2, 0), start)
     start = before + 1 if before >= 0 else start
     moved = tuple((begin - start + 1, end - start + 1) for begin, end in marks if begin >= start)
     return f"…{text[start:]}", moved

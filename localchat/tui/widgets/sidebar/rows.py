@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from localchat.store.records import Conversation, Hit
 from localchat.tui.widgets.one_line import flat, one_line
-from localchat.tui.widgets.sidebar.days import heading
+from localchat.tui.widgets.sidebar.days import day_of, heading
 
 Marks = tuple[tuple[int, int], ...]
 
@@ -25,9 +25,14 @@ class Entry(NamedTuple):
     """A conversation."""
 
     conversation: str
-    title: str
+    given: str
+    """Its title as it came, which is made harmless only where it is shown."""
     message: None = None
     height: int = 1
+
+    @property
+    def title(self) -> str:
+        return _title(self.given)
 
 
 class Found(NamedTuple):
@@ -49,12 +54,16 @@ Choice = Entry | Found
 
 def by_day(conversations: Iterable[Conversation], today: date) -> Iterator[Row]:
     """The conversations, newest first as they are given, below a heading for each day."""
-    day = None
+    last: date | None = None
+    text = ""
     for conversation in conversations:
-        if (new := heading(conversation.updated, today)) != day:
-            yield Heading(new, 1 if day is None else 2)
-            day = new
-        yield Entry(conversation.id, one_line(conversation.title))
+        # To name a day takes longer than all the rest.
+        if (day := day_of(conversation.updated, today)) != last:
+            last = day
+            if (new := heading(day, today)) != text:
+                yield Heading(new, 2 if text else 1)
+                text = new
+        yield Entry(conversation.id, conversation.title)
 
 
 def found(hits: Iterable[Hit]) -> Iterator[Row]:
@@ -65,8 +74,12 @@ def found(hits: Iterable[Hit]) -> Iterator[Row]:
         if hit.message is None:
             yield Found(hit.conversation.id, None, snippet, marks, "", (), 1)
         else:
-            title = one_line(hit.conversation.title)
+            title = _title(hit.conversation.title)
             yield Found(hit.conversation.id, hit.message, title, (), snippet, marks, 2)
+
+
+def _title(given: str) -> str:
+    return one_line(given) or "Untitled"
 
 
 def _place(hit: Hit, place: int) -> int:

@@ -12,6 +12,7 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical
 from textual.content import Content
+from textual.events import Click
 from textual.message import Message
 from textual.reactive import reactive
 from textual.widgets import Static
@@ -54,6 +55,7 @@ class Sidebar(Vertical):
     """
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("slash", "search", "Search", id="sidebar.search"),
+        Binding("escape", "clear_search", "Clear the search", id="sidebar.clear_search"),
         Binding("n", "new", "New chat", id="sidebar.new"),
         Binding("r,f2", "rename", "Rename", id="sidebar.rename"),
         Binding("d,delete", "delete", "Delete", id="sidebar.delete"),
@@ -105,6 +107,7 @@ class Sidebar(Vertical):
 
     def __init__(self, *, id: str | None = None) -> None:  # noqa: A002
         super().__init__(id=id)
+        self._hint = Static(Content("/ search"), id="sidebar-hint")
         self._listing = Listing(_EMPTY)
         self._conversations: Sequence[Conversation] = ()
         self._has_more = False
@@ -113,7 +116,7 @@ class Sidebar(Vertical):
         self._hits: Sequence[Hit] | None = None
 
     def compose(self) -> ComposeResult:
-        yield Static(Content("/ search"), id="sidebar-hint")
+        yield self._hint
         yield self._listing
 
     # what is shown
@@ -167,19 +170,26 @@ class Sidebar(Vertical):
 
         if not self.query(SearchField):
             await self.mount(SearchField(), before=self._listing)
-            self.query_one("#sidebar-hint").display = False
+            self._hint.display = False
         self.query_one(SearchField).focus()
+
+    @on(Click, "#sidebar-hint")
+    async def _search_by_mouse(self) -> None:
+        await self.action_search()
 
     def on_search_field_edited(self, event: SearchField.Edited) -> None:
         event.stop()
         self._search(event.text)
 
-    async def on_search_field_left(self, event: SearchField.Left) -> None:
-        event.stop()
+    async def action_clear_search(self) -> None:
         self._listing.focus()
         await self.query("SearchField").remove()
-        self.query_one("#sidebar-hint").display = True
+        self._hint.display = True
         self._search("")
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """Without a search its key is for others."""
+        return action != "clear_search" or not self._hint.display
 
     def on_search_field_went_down(self, event: SearchField.WentDown) -> None:
         event.stop()
@@ -227,8 +237,9 @@ class Sidebar(Vertical):
 
     async def on_title_field_done(self, event: TitleField.Done) -> None:
         event.stop()
-        had_focus = self.has_focus_within
-        await self.query("TitleField").remove()
+        field = self.query_one("TitleField")
+        had_focus = self.screen.focused is field
+        await field.remove()
         if had_focus:
             self._listing.focus()
         if event.title is not None:
