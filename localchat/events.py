@@ -121,11 +121,19 @@ class Failed:
 
 @dataclass(frozen=True, slots=True)
 class Rendered:
-    """The exact prompt the model would see, and its length in tokens."""
+    """The exact prompt the model would see, and its length in tokens.
+
+    Also of a request that would be refused because it is too long.
+    """
 
     request_id: str
     prompt: str
     prompt_tokens: int
+    message_tokens: tuple[int, ...] = ()
+    """Of each message of the request: what its text takes in a prompt. The rest is the template's.
+    """
+    dropped: tuple[int, ...] = ()
+    """Messages (indexes in the request) that would be left out; a summary is not made for this."""
 
 
 Event = (

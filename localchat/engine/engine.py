@@ -105,16 +105,14 @@ class Engine:
         Returns the one event of a request that only wants its prompt rendered.
         Raises ContextOverflow, TemplateFailed, UsageError.
         """
+        if request.render_only:
+            return self._intake.render(request)
         if request.overflow == "drop" and (shortened := self._intake.shorten(request)):
             request, trimmed = shortened
-            if not request.render_only:
-                self._outbox.append(trimmed)
+            self._outbox.append(trimmed)
         elif request.overflow == "summarise" and (long := self._intake.to_summarise(request)):
             self._ask_for_summary(long)
             return None
-        if request.render_only:
-            prompt = self._intake.prompts.build(request)
-            return Rendered(request.id, prompt.text, len(prompt.tokens))
         group = self._intake.accept(request)
         self._inbox.append(group)
         self._make_way(group)

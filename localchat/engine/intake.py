@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 import time
@@ -15,7 +16,7 @@ from localchat.engine.prompt import Prompt, PromptBuilder
 from localchat.engine.sequence import Sequence
 from localchat.engine.slots import common_prefix
 from localchat.errors import ContextOverflow, UsageError
-from localchat.events import Trimmed
+from localchat.events import Rendered, Trimmed
 from localchat.types import GenerationRequest, Message, SamplingParams
 
 _MOST_COMPLETIONS = 64
@@ -93,23 +94,30 @@ class Intake:
         ]
         return Group(request, prompt, sequences, grammar)
 
+    def render(self, request: GenerationRequest) -> Rendered:
+        """What the model would see of a request. Raises TemplateFailed."""
+        kept = None
+        with contextlib.suppress(ContextOverflow):  # nothing would be sent: then all is shown
+            kept = self._kept(request) if request.overflow != "refuse" else None
+        shown = replace(request, messages=kept.messages) if kept else request
+        prompt = self.prompts.build(shown)
+        tokens = tuple(self.prompts.count(one.content, prompt) for one in request.messages)
+        return Rendered(
+            request.id, prompt.text, len(prompt.tokens), tokens, kept.dropped if kept else ()
+        )
+
     def shorten(self, request: GenerationRequest) -> tuple[GenerationRequest, Trimmed] | None:
-        """The request without its oldest turns, if it is too long and may be shortened."""
-        limit = self._context - overflow.reply_room(self._context, request.params.max_tokens)
-        count = self._count(request)
-        if request.prompt is not None or count(request.messages) <= limit:
+        """The request without its oldest turns, if it is too long."""
+        kept = self._kept(request)
+        if kept is None:
             return None
-        kept = overflow.drop_oldest(request.messages, count, limit)
         return replace(request, messages=kept.messages), Trimmed(request.id, kept.dropped)
 
     def to_summarise(self, request: GenerationRequest) -> TooLong | None:
         """What of a request must be summarised, if it is too long."""
-        limit = self._context - overflow.reply_room(self._context, request.params.max_tokens)
-        count = self._count(request)
-        if request.prompt is not None or count(request.messages) <= limit:
+        kept = self._kept(request)
+        if kept is None:
             return None
-        room = overflow.summary_room(self._context)
-        kept = overflow.drop_oldest(request.messages, count, limit - room)
         dropped = tuple(request.messages[index] for index in kept.dropped)
         return TooLong(request, kept.dropped, dropped)
 
@@ -144,6 +152,16 @@ class Intake:
             replace(request, messages=messages, overflow="refuse"),
             Trimmed(request.id, long.dropped, summary),
         )
+
+    def _kept(self, request: GenerationRequest) -> overflow.Kept | None:
+        """What stays of a request that is too long. Raises ContextOverflow."""
+        limit = self._context - overflow.reply_room(self._context, request.params.max_tokens)
+        count = self._count(request)
+        if request.prompt is not None or count(request.messages) <= limit:
+            return None
+        if request.overflow == "summarise":
+            limit -= overflow.summary_room(self._context)
+        return overflow.drop_oldest(request.messages, count, limit)
 
     def _count(self, request: GenerationRequest) -> overflow.Count:
         def count(messages: tuple[Message, ...]) -> int:

@@ -110,6 +110,13 @@ class PromptBuilder:
             return prompt
         return self._with_reply(prompt, reply, thinks=request.reasoning != "off")
 
+    def count(self, content: str, prompt: Prompt) -> int:
+        """Tokens of a message's text, as `prompt` has it: many templates trim it.
+
+        Those at its edges may be shared with what is beside it.
+        """
+        return len(self._plain(content if content in prompt.text else content.strip()))
+
     def _with_reply(self, prompt: Prompt, reply: PartialReply, *, thinks: bool) -> Prompt:
         reasoning = reply.reasoning if prompt.markers and thinks else ""
         before = after = ""

@@ -142,5 +142,6 @@ _NESTED: dict[str, Callable[[Any], Any]] = {
     "choices": lambda found: tuple(Choice(**fields) for fields in found),
     "scores": lambda found: tuple(Score(**fields) for fields in found),
     "dropped": tuple,
+    "message_tokens": tuple,
     "top": lambda found: tuple((text, logprob) for text, logprob in found),
 }

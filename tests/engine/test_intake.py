@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -8,7 +9,14 @@ from localchat.engine.chat_template import ChatTemplate
 from localchat.engine.intake import Intake
 from localchat.engine.prompt import PromptBuilder
 from localchat.errors import ContextOverflow, InvalidGrammar
-from localchat.types import GenerationRequest, Message, SamplingParams
+from localchat.events import Rendered
+from localchat.types import (
+    GenerationRequest,
+    Message,
+    OverflowPolicy,
+    Role,
+    SamplingParams,
+)
 from tests.engine.fakes import ByteVocabulary
 
 TURNS = "{% for m in messages %}[{{ m.content }}]{% endfor %}"
@@ -85,6 +93,42 @@ def test_checkpoints_are_at_the_ends_of_messages() -> None:
     (seq,) = intake(has_checkpoints=True).accept(ask(*TALK)).sequences
     assert bytes(seq.tokens).decode() == prompt
     assert seq.checkpoints == (len("[be brief]"), len("[be brief][hello]"), len(prompt) - 1)
+
+
+class TestRendering:
+    """The context is 64 tokens, of which a reply gets 16 and a summary 8; a token is a byte."""
+
+    def rendered(self, *contents: str, overflow: OverflowPolicy) -> Rendered:
+        roles: tuple[Role, ...] = ("system", *(("user", "assistant") * len(contents)))
+        messages = tuple(map(Message, roles, contents))
+        return intake().render(replace(ask(*messages), overflow=overflow))
+
+    @pytest.mark.parametrize("overflow", ["refuse", "drop", "summarise"])
+    def test_each_message_costs_its_text(self, overflow: OverflowPolicy) -> None:
+        assert self.rendered("sys", "hello", "hi", "again", overflow=overflow) == Rendered(
+            "r", "[sys][hello][hi][again]", 23, (3, 5, 2, 5)
+        )
+
+    def test_what_would_be_left_out_is_told_and_not_in_the_prompt(self) -> None:
+        said = "sys", "a" * 9, "b" * 9, "c" * 9, "d" * 9, "e" * 9
+        costs = (3, 9, 9, 9, 9, 9)
+        whole = "".join(f"[{text}]" for text in said)
+        assert self.rendered(*said, overflow="refuse") == Rendered("r", whole, 60, costs)
+        rest = "".join(f"[{text}]" for text in (said[0], *said[3:]))
+        assert self.rendered(*said, overflow="drop") == Rendered("r", rest, 38, costs, (1, 2))
+        assert self.rendered(*said, overflow="summarise") == Rendered("r", rest, 38, costs, (1, 2))
+        wider = *said[:5], "e" * 13
+        rest = f"[sys][{wider[-1]}]"
+        assert self.rendered(*wider, overflow="summarise").dropped == (1, 2, 3, 4)
+        assert self.rendered(*wider, overflow="drop").dropped == (1, 2)
+
+    @pytest.mark.parametrize("overflow", ["refuse", "drop", "summarise"])
+    def test_what_nothing_can_be_left_out_of_is_shown_whole(self, overflow: OverflowPolicy) -> None:
+        found = self.rendered("sys", "hello", "hi", "x" * 99, overflow=overflow)
+        assert (found.prompt_tokens, found.dropped) == (117, ())
+
+    def test_a_raw_prompt_has_no_messages(self) -> None:
+        assert intake().render(GenerationRequest("r", prompt="ab")) == Rendered("r", "ab", 2)
 
 
 def test_nothing_is_kept_of_a_request_that_leaves_nothing() -> None:

@@ -95,6 +95,24 @@ def tiny_vocabulary(
     model.close()
 
 
+def test_what_a_message_costs_is_what_the_template_does_not(bench: Bench) -> None:
+    single = bench.build(*["x"] * len(HARMLESS))
+    own = len(single.tokens) - len(HARMLESS)
+    prompt = bench.build(*HARMLESS)
+    costs = [bench.builder.count(content, prompt) for content in HARMLESS]
+    assert len(prompt.tokens) - sum(costs) == own
+    spelled = bench.build(TURN_START * 3)
+    assert bench.builder.count(TURN_START * 3, spelled) > 3, "it is text"
+
+
+def test_a_message_is_counted_as_the_template_trims_it(starter_vocabulary: Vocabulary) -> None:
+    trimmed = Bench(starter_vocabulary, TRIMMED)
+    content = f"{' ' * 40}Hi\n\n"
+    assert trimmed.builder.count(content, trimmed.build(content)) == 1
+    plain = Bench(starter_vocabulary)
+    assert plain.builder.count(content, plain.build(content)) > 2
+
+
 def test_a_prompt_without_control_text_has_the_tokens_of_llama_cpp(bench: Bench) -> None:
     prompt = bench.build(*HARMLESS)
     assert prompt.tokens == bench.own_tokens(prompt.text)

@@ -127,6 +127,10 @@ class TestTooLong:
         (rendered,) = ask(client, conversation(*LONG, overflow="drop", render_only=True))
         assert isinstance(rendered, Rendered)
         assert rendered.prompt.count(TURN[0].content) == 5
+        assert rendered.dropped == (1, 2)
+        kept = [n for at, n in enumerate(rendered.message_tokens) if at not in rendered.dropped]
+        assert len(kept) == len(LONG) - 2
+        assert 0 <= rendered.prompt_tokens - sum(kept) < 20 * len(kept), "the template's own"
 
 
 class TestWhileASummaryIsMade:
