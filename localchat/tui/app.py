@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import signal
 from collections.abc import Sequence
 from typing import ClassVar
@@ -16,6 +17,7 @@ from textual.screen import Screen
 
 from localchat.config import Settings
 from localchat.paths import Paths
+from localchat.tui import themes
 from localchat.tui.chats.chat import Chat
 from localchat.tui.chats.chats import Chats
 from localchat.tui.chats.run import News
@@ -53,6 +55,10 @@ class ChatApp(App[int]):
         self.places = places
         self.main = MainScreen(chats, settings, places, start)
         self._harmless = Harmless()
+        for theme in themes.THEMES:
+            self.register_theme(theme)
+        background = os.environ.get("COLORFGBG", "")
+        self.theme = themes.suited(self.console.color_system, self.no_color, background)
 
     def get_line_filters(self) -> Sequence[LineFilter]:
         return [*super().get_line_filters(), self._harmless]

@@ -8,13 +8,12 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from textual.binding import Binding
-from textual.keys import KEY_ALIASES, Keys
+from textual.keys import KEY_ALIASES, Keys, format_key
 
 from localchat.errors import ConfigError
 
 _MODIFIERS = ("ctrl", "shift", "alt", "meta", "super", "hyper")
 _KNOWN = {key.value for key in Keys} | set(KEY_ALIASES) | {"minus", "plus", "slash", "comma"}
-_WORDS = {"escape": "Esc", "pageup": "PgUp", "pagedown": "PgDn", "delete": "Del"}
 
 
 class Action(NamedTuple):
@@ -79,10 +78,11 @@ def check(own: Mapping[str, str]) -> dict[str, str]:
 
 
 def key_name(key: str) -> str:
-    """A key as users know it: Ctrl+J for `ctrl+j`."""
+    """A key as users know it: Ctrl+J for `ctrl+j`, [ for `left_square_bracket`."""
     *modifiers, last = key.split("+")
-    alone = last if not modifiers and len(last) == 1 else last.upper()
-    name = _WORDS.get(last, last.capitalize() if re.fullmatch(r"[a-z]{2,}", last) else alone)
+    name = format_key(last)
+    if len(name) > 1 or modifiers:
+        name = name[:1].upper() + name[1:]
     return "+".join([*(modifier.capitalize() for modifier in modifiers), name])
 
 

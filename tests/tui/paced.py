@@ -76,7 +76,7 @@ class PacedClient:
             if item is _DEATH:
                 self.is_gone = True
                 raise EngineDied("The engine ended without a word.", "Try again.")
-            event: Event = replace(item, request_id=self.requests[-1].id)  # type: ignore[type-var]
+            event: Event = replace(item, request_id=self.requests[-1].id)  # type: ignore[type-var, assignment]
             yield event
             if isinstance(event, LAST_EVENTS):
                 return

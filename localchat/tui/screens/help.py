@@ -15,7 +15,8 @@ from textual.widgets import Static
 from localchat.tui.commands.table import ScreenCommand
 from localchat.tui.keys import Group, key_name
 
-_KEYS = 22  # cells of the first column
+_KEYS = 20  # cells of the first column
+_MEANING = 30  # of the second
 
 
 class HelpScreen(ModalScreen[None]):
@@ -62,23 +63,19 @@ class HelpScreen(ModalScreen[None]):
             for number, group in enumerate(self._groups):
                 yield _title(group.title, is_first=number == 0)
                 yield _table(
-                    (", ".join(map(key_name, action.keys)), action.meaning)
+                    (", ".join(map(key_name, action.keys)), action.meaning, action.id)
                     for action in group.actions
                 )
             yield _title("Commands")
             yield _table(
-                (f"/{one.name} {one.argument}".strip(), one.meaning) for one in self._commands
+                (f"/{one.name} {one.argument}".strip(), one.meaning, "") for one in self._commands
             )
             yield _title("Other keys")
             yield Static(
                 Content(
-                    "[keys] in config.toml gives an action another key, by the names below:"
-                    ' "chat.new" = "f5".'
-                ),
-                classes="help--note",
-            )
-            yield _table(
-                (action.id, action.meaning) for group in self._groups for action in group.actions
+                    "config.toml can give each of them another key, by the name at its right:"
+                    ' [keys], then "chat.new" = "f5".'
+                )
             )
 
 
@@ -86,10 +83,13 @@ def _title(text: str, *, is_first: bool = False) -> Static:
     return Static(Content(text), classes=f"help--title{' -first' * is_first}")
 
 
-def _table(rows: Iterable[tuple[str, str]]) -> Static:
-    """Two columns; what is too long for the first begins the second a line below."""
+def _table(rows: Iterable[tuple[str, str, str]]) -> Static:
+    """Keys, what they do, what they are called; what is too long goes on a line below."""
     lines = []
-    for left, right in rows:
-        gap = " " * (_KEYS - len(left)) if len(left) < _KEYS - 1 else "\n" + " " * _KEYS
-        lines.append(Content.assemble((left, "bold"), gap, (right, "$text-muted")))
+    for keys, meaning, name in rows:
+        gap = " " * (_KEYS - len(keys)) if len(keys) < _KEYS - 1 else "\n" + " " * _KEYS
+        space = " " * max(2, _MEANING - len(meaning)) if name else ""
+        lines.append(
+            Content.assemble((keys, "bold"), gap, meaning, space, (name, "$text-disabled"))
+        )
     return Static(Content("\n").join(lines))

@@ -16,7 +16,7 @@ from textual import on, work
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical
-from textual.events import Resize
+from textual.events import Key, Resize
 from textual.message import Message
 from textual.screen import Screen
 
@@ -33,6 +33,7 @@ from localchat.tui.chats.run import News
 from localchat.tui.chats.settings import ChatSettings
 from localchat.tui.models.downloads import Download, Downloads
 from localchat.tui.screens.history_pane import HistoryPane
+from localchat.tui.widgets.prompt.area import PromptArea
 from localchat.tui.widgets.prompt.commands import Command
 from localchat.tui.widgets.prompt.prompt import Prompt
 from localchat.tui.widgets.sidebar.sidebar import Sidebar
@@ -41,6 +42,7 @@ from localchat.tui.widgets.transcript import asked
 from localchat.tui.widgets.transcript.transcript import Transcript
 
 _NARROW = 90  # columns below which the sidebar lies over the chat
+_TWICE = 2.0  # seconds in which a second Ctrl+C means leaving
 _PENDING = 0  # no stored message has this id
 
 
@@ -60,6 +62,8 @@ class MainScreen(Screen[None]):
     AUTO_FOCUS = "#prompt PromptArea"
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape", "leave", "Stop the reply", id="chat.stop"),
+        Binding("ctrl+c", "interrupt", "Copy, stop or leave", id="chat.interrupt", priority=True),
+        Binding("ctrl+d", "app.quit", "Quit, from an empty prompt", id="chat.end"),
         Binding("ctrl+n", "command('new')", "New chat", id="chat.new", priority=True),
         Binding("ctrl+r", "command('regen')", "Another reply", id="chat.regenerate", priority=True),
         Binding("ctrl+l", "command('continue')", "Go on", id="chat.continue", priority=True),
@@ -100,6 +104,7 @@ class MainScreen(Screen[None]):
         """Screens over this one that want to hear of replies, too."""
         self.is_loading_model = False
         self._editing: int | None = None
+        self._interrupted = -_TWICE
 
     @property
     def prompt(self) -> Prompt:
@@ -171,6 +176,7 @@ class MainScreen(Screen[None]):
     def show(self, chat: Chat) -> None:
         """Brings a chat to the screen; another one goes on behind it."""
         self.chat = chat
+        self.history_pane.remove_class("-open")
         chat.is_unseen = False
         self.end_edit()
         self.show_messages()
@@ -361,8 +367,37 @@ class MainScreen(Screen[None]):
         else:
             self.prompt.focus()
 
+    def action_interrupt(self) -> None:
+        """Ctrl+C: copies what is selected, stops the reply, or clears the prompt; twice, leaves."""
+        area = self.prompt.query_one(PromptArea)
+        selected = self.get_selected_text() or area.selected_text
+        if selected:
+            self.copy(selected, "what was selected")
+        elif self.chat.is_busy:
+            self.chat.stop()
+            self._show_status()
+        elif area.text:
+            area.clear()
+        elif time.monotonic() - self._interrupted < _TWICE:
+            self.app.exit(0)
+        else:
+            self._interrupted = time.monotonic()
+            self.say("Ctrl+C once more leaves.")
+
     def action_toggle_sidebar(self) -> None:
-        self.history_pane.toggle_class("-folded")
+        pane = self.history_pane
+        pane.toggle_class("-open" if self.has_class("-narrow") else "-folded")
+        if pane.display:
+            pane.focus_list()
+        else:
+            self.prompt.focus()
+
+    def on_key(self, event: Key) -> None:
+        """What is typed while nothing has the focus is meant for the prompt."""
+        if self.focused is None and event.is_printable and event.character:
+            self.prompt.focus()
+            self.prompt.query_one(PromptArea).insert(event.character)
+            event.stop()
 
     # what widgets ask for
 
