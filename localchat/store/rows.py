@@ -54,6 +54,12 @@ def latest(connection: apsw.Connection) -> Conversation | None:
     return _conversation(row) if row else None
 
 
+def prompts(connection: apsw.Connection, limit: int) -> list[str]:
+    """What users have said last, oldest first."""
+    query = "SELECT content FROM messages WHERE role = 'user' ORDER BY seq DESC LIMIT ?"
+    return [content for (content,) in every(connection, query, (limit,))][::-1]
+
+
 def imported(connection: apsw.Connection, source: str) -> Conversation | None:
     """The conversation that comes from there."""
     row = one(connection, _CONVERSATIONS + "WHERE source = ?", (source,))

@@ -308,6 +308,10 @@ class Store:
         place = (after.updated, after.id) if after else None
         return self._database.read(lambda connection: rows.newest(connection, limit, place))
 
+    def prompts(self, limit: int) -> list[str]:
+        """What the user has said last, in any conversation, oldest first."""
+        return self._database.read(lambda connection: rows.prompts(connection, limit))
+
     def search(self, query: str, limit: int = 20, *, is_complete: bool = True) -> list[Hit]:
         """Messages with all the words and "phrases" of `query`, the best first.
 

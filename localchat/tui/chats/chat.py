@@ -10,6 +10,7 @@ from localchat.session.ephemeral import Ephemeral
 from localchat.session.options import Options
 from localchat.session.session import Events, Session, Turns
 from localchat.store.records import Conversation, StoredMessage
+from localchat.store.title import title_of
 from localchat.tui.chats.engines import Engine, Engines
 from localchat.tui.chats.history import History
 from localchat.tui.chats.live import Live, Phase
@@ -38,11 +39,12 @@ class Chat:
         tell: Tell,
         *,
         conversation: Conversation | None = None,
-        is_private: bool = False,
+        private_key: str | None = None,
     ) -> None:
+        """`private_key`: what a chat of which nothing is kept is found by."""
         self.conversation = conversation
         """None for one that is new, or private."""
-        self.is_private = is_private
+        self.is_private = private_key is not None
         """Whether nothing of it is kept."""
         self.settings = settings
         """What the next turn is asked with."""
@@ -54,12 +56,15 @@ class Chat:
         """The reply that is being made, or was made last."""
         self.context = 0
         """Tokens that the engine's context holds; 0 until that is known."""
+        self.quantization = ""
+        """Of the model's weights; empty until it is known."""
         self.is_unseen = False
         """Whether a reply has come while the chat was not on the screen."""
         self._engines = engines
         self._history = history
         self._tell = tell
-        self._private = Ephemeral() if is_private else None
+        self._private_key = private_key
+        self._private = Ephemeral() if self.is_private else None
         self._said: str | None = None
 
     @property
@@ -68,10 +73,16 @@ class Chat:
         return self.conversation.id if self.conversation else None
 
     @property
+    def key(self) -> str | None:
+        """What it is found by among the open ones; None for one that has not begun."""
+        return self._private_key if self.is_private else self.id
+
+    @property
     def title(self) -> str:
         if self.conversation is not None:
             return self.conversation.title
-        return "Incognito" if self.is_private else "New chat"
+        said = next((one.content for one in self.messages if one.role == "user"), None)
+        return "New chat" if said is None else title_of(said)
 
     @property
     def phase(self) -> Phase:
@@ -206,7 +217,7 @@ class Chat:
         run = self.run
         assert run is not None
         if run.engine is not None:
-            self.context = run.engine.client.info.context
+            self._know(run.engine)
         if news in ("began", "ended") and run.session is not None:
             if not self.is_private and self.conversation is None:
                 assert run.session.conversation is not None
@@ -214,12 +225,16 @@ class Chat:
             self.load()
         self._tell(self, news)
 
+    def _know(self, engine: Engine) -> None:
+        self.context = engine.client.info.context
+        self.quantization = engine.quantization
+
     # what waits for the disk, or for an engine
 
     def warm(self) -> None:
         """Has the model loaded. Raises what finding and loading it raises."""
         engine = self._engines.lend(self.settings.model)
-        self.context = engine.client.info.context
+        self._know(engine)
         self._engines.give_back(self.settings.model, engine)
 
     def load(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import time
 from collections.abc import Sequence
 
@@ -38,36 +39,47 @@ class Chats:
         self._places = places
         self._tell = tell
         self._open: list[Chat] = []
+        self._numbers = itertools.count(1)
 
     def new(self, *, is_private: bool = False) -> Chat:
         """An empty chat."""
-        chat = Chat(self.engines, self.history, self.beginning, self._tell, is_private=is_private)
-        self._keep(chat)
-        return chat
+        key = f"incognito-{next(self._numbers)}" if is_private else None
+        return self._keep(
+            Chat(self.engines, self.history, self.beginning, self._tell, private_key=key)
+        )
 
-    def open(self, conversation: str) -> Chat:
-        """The chat of a stored conversation. Waits for the disk; raises what the store raises."""
+    def open(self, key: str) -> Chat:
+        """The chat of a stored conversation, or an open one.
+
+        Waits for the disk; raises what the store raises.
+        """
         for chat in self._open:
-            if chat.id == conversation:
+            if chat.key == key:
                 return chat
-        found = self.history.store().conversation(conversation)
+        found = self.history.store().conversation(key)
         chat = Chat(self.engines, self.history, self.beginning, self._tell, conversation=found)
         chat.load()
         chat.settings = of_conversation(
             found.settings, self._settings, self._places, chat.own_system
         )
-        self._keep(chat)
-        return chat
+        return self._keep(chat)
 
-    def delete(self, conversation: str) -> None:
-        """Deletes it for good. Waits for the disk; raises what the store raises."""
-        for chat in [chat for chat in self._open if chat.id == conversation]:
+    @property
+    def private(self) -> Sequence[Chat]:
+        """Those of which nothing is kept, and something was said; the newest first."""
+        return [chat for chat in reversed(self._open) if chat.is_private and chat.messages]
+
+    def delete(self, key: str) -> None:
+        """Deletes a conversation for good. Waits for the disk; raises what the store raises."""
+        for chat in [chat for chat in self._open if chat.key == key]:
             chat.stop()
             chat.wait(_PATIENCE)
             self._open.remove(chat)
+            if chat.is_private:
+                return
         from localchat.store import removal  # 5 ms, after the first frame
 
-        removal.delete(self.history.store(), [conversation], self._places)
+        removal.delete(self.history.store(), [key], self._places)
 
     @property
     def busy(self) -> Sequence[Chat]:
@@ -92,6 +104,11 @@ class Chats:
         self.history.close()
         self.engines.close()
 
-    def _keep(self, chat: Chat) -> None:
-        self._open = [one for one in self._open if one.is_busy or one.is_unseen or one.is_private]
+    def _keep(self, chat: Chat) -> Chat:
+        self._open = [
+            one
+            for one in self._open
+            if one.is_busy or one.is_unseen or (one.is_private and one.messages)
+        ]
         self._open.append(chat)
+        return chat

@@ -17,6 +17,8 @@ class Engine(NamedTuple):
 
     client: EngineClient
     model: ModelRef
+    quantization: str = ""
+    """Of its weights, as far as is known."""
 
 
 Open = Callable[[str], Engine]
@@ -29,12 +31,15 @@ def opener(settings: Settings, places: Paths) -> Open:
     def open_(name: str) -> Engine:
         # 40 ms, after the first frame.
         from localchat.client.launcher import open_engine
+        from localchat.registry import installed
         from localchat.registry.resolve import resolve
         from localchat.session.loading import load_options
 
         model = resolve(name, places)
         options = load_options(settings, places)
-        return Engine(open_engine(model, options, settings.keep_alive, places), model)
+        record = installed.find(name, places)
+        client = open_engine(model, options, settings.keep_alive, places)
+        return Engine(client, model, record.quantization if record is not None else "")
 
     return open_
 

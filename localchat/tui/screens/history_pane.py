@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
 from collections.abc import Iterable
 from typing import ClassVar
 
@@ -13,6 +15,7 @@ from textual.message import Message
 
 from localchat.errors import LocalchatError
 from localchat.store.records import Conversation, Hit
+from localchat.tui.chats.chat import Chat
 from localchat.tui.chats.chats import Chats
 from localchat.tui.chats.deletions import Deletion
 from localchat.tui.widgets.sidebar.sidebar import Sidebar
@@ -108,7 +111,8 @@ class HistoryPane(Vertical):
 
     def _show(self, listed: list[Conversation], has_more: bool) -> None:
         self._listed = listed
-        shown = [one for one in listed if one.id not in self._hidden]
+        private = [_listed(chat) for chat in self._chats.private]
+        shown = [one for one in (*private, *listed) if one.id not in self._hidden]
         self._sidebar.show(shown, has_more=has_more)
 
     @on(Sidebar.SearchChanged)
@@ -119,8 +123,6 @@ class HistoryPane(Vertical):
 
     @work(exclusive=True, group="search")
     async def _search(self, text: str) -> None:
-        import asyncio
-
         await asyncio.sleep(_TYPING)
         try:
             hits = await asyncio.to_thread(self._find, text)
@@ -139,6 +141,10 @@ class HistoryPane(Vertical):
     @on(Sidebar.Renamed)
     def _renamed(self, event: Sidebar.Renamed) -> None:
         event.stop()
+        if any(chat.key == event.conversation for chat in self._chats.private):
+            self.post_message(self.Told("Nothing of that chat is kept, so it keeps no title."))
+            self._show(self._listed, has_more=False)
+            return
         self._rename(event.conversation, event.title)
 
     @work(thread=True)
@@ -153,7 +159,8 @@ class HistoryPane(Vertical):
     def _delete(self, event: Sidebar.DeleteAsked) -> None:
         event.stop()
         conversation = event.conversation
-        title = next((one.title for one in self._listed if one.id == conversation), "")
+        titles = {one.id: one.title for one in (*self._listed, *map(_listed, self._chats.private))}
+        title = titles.get(conversation, "")
         deletion = Deletion(
             f"the chat “{title}”",
             lambda: self._chats.delete(conversation),
@@ -187,3 +194,10 @@ class HistoryPane(Vertical):
             return
         self.post_message(self.Told(f"Brought back {deletion.what}."))
         self.reload()
+
+
+def _listed(chat: Chat) -> Conversation:
+    """A private chat as it stands in the list, as long as the screen is open."""
+    now = time.time()
+    assert chat.key is not None
+    return Conversation(chat.key, f"Incognito: {chat.title}", False, now, now, None, {})

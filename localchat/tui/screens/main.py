@@ -42,6 +42,7 @@ from localchat.tui.widgets.transcript import asked
 from localchat.tui.widgets.transcript.transcript import Transcript
 
 _NARROW = 90  # columns below which the sidebar lies over the chat
+_RECALLED = 200  # prompts that Up brings back
 _TWICE = 2.0  # seconds in which a second Ctrl+C means leaving
 _PENDING = 0  # no stored message has this id
 
@@ -147,6 +148,11 @@ class MainScreen(Screen[None]):
         self.prompt.commands = [Command(*one[:3]) for one in TABLE.values()]
         self.warm()
         self.history_pane.reload()
+        with self.telling():
+            store = await aside(self.chats.history.store)
+            self.prompt.history = await aside(lambda: store.prompts(_RECALLED))
+            for note in store.notes:
+                self.say(note)
         if self._start.conversation is not None:
             with self.telling():
                 await self.open(self._start.conversation)
@@ -197,6 +203,7 @@ class MainScreen(Screen[None]):
         chat, line, live = self.chat, self.status_line, self.chat.live
         line.phase = "loading" if self.is_loading_model and not chat.is_busy else chat.phase
         line.model = chat.settings.model
+        line.quantization = chat.quantization
         line.is_private = chat.is_private
         line.context_total = chat.context or None
         line.context_used = chat.context_used if chat.context else None
@@ -207,9 +214,9 @@ class MainScreen(Screen[None]):
 
     def _mark_chats(self) -> None:
         self.history_pane.mark(
-            self.chat.id,
-            (chat.id for chat in self.chats.busy),
-            (chat.id for chat in self.chats.unseen),
+            self.chat.key,
+            (chat.key for chat in self.chats.busy),
+            (chat.key for chat in self.chats.unseen),
         )
 
     def say(self, sentence: str) -> None:
@@ -456,7 +463,7 @@ class MainScreen(Screen[None]):
 
     @on(HistoryPane.Deleted)
     def _deleted(self, event: HistoryPane.Deleted) -> None:
-        if event.conversation == self.chat.id:
+        if event.conversation == self.chat.key:
             self.action_command("new")
 
     @on(HistoryPane.Failed)
