@@ -11,7 +11,7 @@ from textual.binding import Binding, BindingType
 from textual.widgets import TextArea
 from textual.widgets.text_area import Edit, EditResult, Location, Selection
 
-from localchat.tui.widgets.prompt.chips import Chips, tidy
+from localchat.tui.widgets.prompt.chips import MOST_SHOWN, Chips, tidy
 
 
 class Owner(Protocol):
@@ -25,6 +25,7 @@ class Owner(Protocol):
     def complete(self) -> bool: ...
     def close_list(self) -> bool: ...
     def ask_for_editor(self) -> None: ...
+    def complain_of_length(self) -> None: ...
     def edited(self) -> None: ...
 
     @property
@@ -42,10 +43,17 @@ class PromptArea(TextArea):
         padding: 0;
         background: transparent;
         scrollbar-size-vertical: 1;
+        scrollbar-color: $foreground 30%;
+        scrollbar-background: $background;
     }
     PromptArea .prompt--chip {
-        color: $text-accent;
-        background: $accent-muted;
+        color: $text-primary;
+        background: $primary-muted;
+    }
+    PromptArea:ansi .prompt--chip {
+        color: $primary;
+        background: transparent;
+        text-style: underline;
     }
     """
     COMPONENT_CLASSES: ClassVar[set[str]] = {"prompt--chip"}
@@ -115,6 +123,20 @@ class PromptArea(TextArea):
             raise SkipAction  # so that Ctrl+D can mean the end of input
         super().action_delete_right()
 
+    def undo(self) -> None:
+        if self.history.undo_stack:
+            self._leave_rows()
+        super().undo()
+
+    def redo(self) -> None:
+        if self.history.redo_stack:
+            self._leave_rows()
+        super().redo()
+
+    def _leave_rows(self) -> None:
+        """TextArea looks for the cursor before it has moved it, in rows that may be gone."""
+        self.selection = Selection.cursor((0, 0))
+
     def on_resize(self) -> None:
         self.scroll_cursor_visible()
 
@@ -128,17 +150,21 @@ class PromptArea(TextArea):
     def action_paste(self) -> None:
         self.put(self._chips.fold(tidy(self.app.clipboard)))
 
-    def put(self, text: str) -> None:
-        """Types `text` in place of what is selected."""
-        if result := self._replace_via_keyboard(text, *self.selection):
+    def put(self, text: str, start: Location | None = None, end: Location | None = None) -> None:
+        """Types `text` in place of what is selected, or of what is between two places."""
+        place = self.selection if start is None or end is None else (start, end)
+        if result := self._replace_via_keyboard(text, *place):
             self.move_cursor(result.end_location)
 
     def action_unfold(self) -> None:
         row, column = self.selection.end
-        for start, end in self._chips.spans(self.document[row]):
+        for start, end in self._chips_in(row):
             pasted = self._chips.pasted(self.document[row][start:end])
             if start <= column <= end and pasted is not None:
-                self._replace_via_keyboard(pasted, (row, start), (row, end))
+                if len(pasted) > MOST_SHOWN:
+                    self._owner.complain_of_length()
+                else:
+                    self.put(pasted, (row, start), (row, end))
                 return
         raise SkipAction
 
@@ -160,7 +186,7 @@ class PromptArea(TextArea):
 
     def _beside_chip(self, location: Location, before: Location) -> Location:
         row, column = location
-        for start, end in self._chips.spans(self.document[row]):
+        for start, end in self._chips_in(row):
             if start < column < end:
                 if before == (row, start):
                     return row, end
@@ -186,10 +212,15 @@ class PromptArea(TextArea):
 
     def _with_whole_chips(self, start: Location, end: Location) -> tuple[Location, Location]:
         first, last = sorted((start, end))
-        for begin, stop in self._chips.spans(self.document[first[0]]):
+        for begin, stop in self._chips_in(first[0]):
             if begin < first[1] < stop:
                 first = (first[0], begin)
-        for begin, stop in self._chips.spans(self.document[last[0]]):
+        for begin, stop in self._chips_in(last[0]):
             if begin < last[1] < stop:
                 last = (last[0], stop)
         return first, last
+
+    def _chips_in(self, row: int) -> list[tuple[int, int]]:
+        """Start and end of each; of the row after the last one too, where a deletion may end."""
+        is_there = row < self.document.line_count
+        return list(self._chips.spans(self.document[row])) if is_there else []

@@ -6,16 +6,20 @@ A label is ordinary text; where it stands whole in the text, it is a chip.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from localchat.sanitize import clean
 
+MOST_SHOWN = 20_000
+"""Characters that may be in the text at once: wrapping a million takes a second."""
+
 _MOST_LINES = 10
 _MOST_CHARACTERS = 1000  # of a paste that stays as it is
-_MOST_SHOWN = 20_000  # characters of text at once: wrapping takes a second for a million
 _MOST_PASTES = 32  # remembered, since an earlier prompt may come back
 
+_NAMED = re.compile(r"(?<!\S)@(\S+)")
+_PUNCTUATION = ".,;:!?)]}'\""
 _BREAK = re.compile(r"\r\n?|[\v\f\x1c-\x1e\x85\u2028\u2029]")
 
 
@@ -27,9 +31,10 @@ def tidy(text: str) -> str:
 class Chips:
     """What the labels stand for."""
 
-    def __init__(self) -> None:
-        self.files: dict[str, Path] = {}
-        """By label, of the text that is written now."""
+    def __init__(self, root: Path) -> None:
+        """`root`: the folder that files' labels are relative to."""
+        self._root = root
+        self._files: dict[str, Path] = {}
         self._pastes: dict[str, str] = {}
         self._number = 0
         self._pattern: re.Pattern[str] | None = None
@@ -49,28 +54,37 @@ class Chips:
         size = f"{lines:,} lines" if lines > 1 else f"{len(text):,} characters"
         label = f"[Pasted text #{self._number}: {size}]"
         self._pastes[label] = text
-        if len(self._pastes) > _MOST_PASTES:
-            del self._pastes[next(iter(self._pastes))]
         self._pattern = None
         return label
 
-    def attach(self, path: Path, shown: str) -> str:
-        """The label of a file; `shown` is its path as the user knows it."""
-        label = f"@{shown}"
-        self.files[label] = path
+    def shed(self) -> None:
+        """Forgets the oldest pastes. To be called when no label is in use."""
+        for label in list(self._pastes)[:-_MOST_PASTES]:
+            del self._pastes[label]
         self._pattern = None
+
+    def attach(self, path: Path) -> str:
+        """The label of a file."""
+        label = f"@{path}"
+        if label not in self._files:
+            self._files[label] = self._root / path
+            self._pattern = None
         return label
+
+    def adopt(self, text: str, paths: Collection[str]) -> bool:
+        """Makes chips of the names of files that were written out; whether there are any new."""
+        named = (found.rstrip(_PUNCTUATION) for found in _NAMED.findall(text))
+        new = [path for path in named if path in paths and f"@{path}" not in self._files]
+        for path in new:
+            self.attach(Path(path))
+        return bool(new)
 
     def refold(self, text: str) -> str:
         """`text` with labels where it holds what was pasted earlier, or as one if it is huge."""
         for label, pasted in self._pastes.items():
             if len(pasted) > _MOST_CHARACTERS or "\n" in pasted:
                 text = text.replace(pasted, label)
-        return text if len(text) <= _MOST_SHOWN else self._label(text, text.count("\n") + 1)
-
-    def forget_files(self) -> None:
-        self.files.clear()
-        self._pattern = None
+        return text if len(text) <= MOST_SHOWN else self._label(text, text.count("\n") + 1)
 
     def expand(self, text: str) -> str:
         """`text` with what was pasted in place of its labels; those of files stay."""
@@ -85,11 +99,11 @@ class Chips:
     def attached(self, text: str) -> list[Path]:
         """The files whose labels stand in `text`, each once, in the order they stand there."""
         labels = (text[start:end] for start, end in self.spans(text))
-        return list(dict.fromkeys(self.files[label] for label in labels if label in self.files))
+        return list(dict.fromkeys(self._files[label] for label in labels if label in self._files))
 
     def spans(self, text: str) -> Iterator[tuple[int, int]]:
         """Start and end of each chip."""
-        if self._pastes or self.files:
+        if self._pastes or self._files:
             for found in self._matcher().finditer(text):
                 yield found.span()
 
@@ -99,7 +113,7 @@ class Chips:
             # A longer name is not the file whose name it begins with.
             files = [
                 rf"(?<!\w){re.escape(label)}(?!\w|[./-]+\w)"
-                for label in sorted(self.files, key=len, reverse=True)
+                for label in sorted(self._files, key=len, reverse=True)
             ]
             self._pattern = re.compile("|".join([*pastes, *files]))
         return self._pattern

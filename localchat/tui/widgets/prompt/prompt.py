@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
 
-from textual import on
+from textual import events, on
 from textual.app import ComposeResult
 from textual.containers import Vertical
 from textual.content import Content
@@ -13,25 +16,40 @@ from textual.message import Message
 from textual.reactive import reactive
 from textual.widgets import Static, TextArea
 
+from localchat.errors import InputError
 from localchat.sanitize import clean
+from localchat.session.attachments import fenced, read_file, together
 from localchat.tui.widgets.prompt.area import PromptArea
 from localchat.tui.widgets.prompt.chips import Chips, tidy
 from localchat.tui.widgets.prompt.commands import Command, literal, parse, unknown
+from localchat.tui.widgets.prompt.completer import Completer
 from localchat.tui.widgets.prompt.hints import hint_line, keys_by_id
 from localchat.tui.widgets.prompt.recall import Recall
 
-_EMPTY = (
+if TYPE_CHECKING:
+    from localchat.tui.widgets.prompt.completions import Completions
+
+_MOST_BYTES = 4 << 20  # of a file; no model's context holds as much
+_MOST_TYPED = 100  # sent prompts whose typed form is known
+
+Hints = tuple[tuple[str, str], ...]
+_EMPTY: Hints = (
     ("prompt.send", "sends"),
     ("prompt.newline", "new line"),
     ("/", "commands"),
     ("@", "files"),
 )
-_WRITING = (
+_WRITING: Hints = (
     ("prompt.send", "sends"),
     ("prompt.newline", "new line"),
     ("prompt.editor", "editor"),
 )
-_BUSY = (("Esc", "stops the reply"), ("prompt.newline", "new line"))
+_CHOOSING: Hints = (
+    ("prompt.complete", "completes"),
+    ("Up/Down", "chooses"),
+    ("prompt.close", "closes"),
+)
+_BUSY: Hints = (("Esc", "stops the reply"), ("prompt.newline", "new line"))
 
 
 class Prompt(Vertical):
@@ -41,7 +59,7 @@ class Prompt(Vertical):
     Prompt {
         height: auto;
         padding: 0 1;
-        border: round $border-blurred;
+        border: round $foreground 30%;
         border-subtitle-color: $text-muted;
         border-subtitle-align: right;
         &:focus-within {
@@ -87,15 +105,22 @@ class Prompt(Vertical):
 
         text: str
 
-    def __init__(self, *, id: str | None = None, placeholder: str = "Ask anything") -> None:  # noqa: A002
+    def __init__(
+        self,
+        *,
+        root: Path = Path(),
+        placeholder: str = "Ask anything",
+        id: str | None = None,  # noqa: A002
+    ) -> None:
+        """`root`: the folder whose files are offered."""
         super().__init__(id=id)
-        self.commands: Sequence[Command] = ()
-        self.candidates: Mapping[str, Sequence[str]] = {}
-        """Arguments to offer, by the name of the command."""
         self._history: list[str] = []
         self._recall = Recall()
-        self._chips = Chips()
+        self._typed: dict[str, str] = {}
+        self._chips = Chips(root)
+        self._reading = asyncio.Lock()
         self._area = PromptArea(self, self._chips, placeholder)
+        self._completer = Completer(self, self._area, self._chips, root)
         self._trouble = Static(id="prompt-trouble", markup=False)
 
     def compose(self) -> ComposeResult:
@@ -105,8 +130,26 @@ class Prompt(Vertical):
     # what the screen gives and asks
 
     @property
+    def commands(self) -> Sequence[Command]:
+        """What may follow a slash: name, argument and meaning, in the order to offer them."""
+        return self._completer.commands
+
+    @commands.setter
+    def commands(self, commands: Iterable[tuple[str, str, str]]) -> None:
+        self._completer.commands = [Command(*command) for command in commands]
+
+    @property
+    def candidates(self) -> Mapping[str, Sequence[str]]:
+        """Arguments to offer, by the name of the command."""
+        return self._completer.candidates
+
+    @candidates.setter
+    def candidates(self, candidates: Mapping[str, Sequence[str]]) -> None:
+        self._completer.candidates = candidates
+
+    @property
     def text(self) -> str:
-        """What is typed, with all that was pasted."""
+        """What is typed, with all that was pasted; files are names in it."""
         return self._chips.expand(self._area.text)
 
     @property
@@ -120,10 +163,14 @@ class Prompt(Vertical):
         self._recall = Recall(self._history)
 
     def load(self, text: str) -> None:
-        """Replaces what is typed; what is long in it becomes a chip."""
+        """Replaces what is typed. What was sent from here comes back as it was typed."""
         self._recall = Recall(self._history)
         self._show(text)
         self.complain("")
+
+    def attach(self, path: Path) -> None:
+        """Adds a file to what is typed; it is read when that is sent."""
+        self._area.put(f"{self._chips.attach(path)} ")
 
     def complain(self, sentence: str) -> None:
         """Shows a sentence until the text changes; an empty one hides it."""
@@ -135,30 +182,38 @@ class Prompt(Vertical):
         return self
 
     def _show(self, text: str, *, at_start: bool = False) -> None:
+        text = self._typed.get(text, text)
         self._area.load_text(self._chips.refold(tidy(text)))
         if not at_start:
             self._area.move_cursor(self._area.document.end)
+        self._completer.close()
+        self._completer.adopt(text)
 
     # what the area asks
 
     @property
     def is_listing(self) -> bool:
-        return False
+        return self._completer.is_open
 
     def send(self) -> None:
+        if self._completer.accept(is_enter=True):
+            return
         shown = self._area.text
         text = self._chips.expand(shown).strip("\n").rstrip()
         if not text:
             return
         if given := parse(text):
-            self._give(given.name, given.argument, shown)
+            self._give(given.name, given.argument)
         elif self.is_busy:
             self.complain("A reply is being written. Esc stops it, then Enter sends.")
         else:
-            self._sent(shown)
-            self.post_message(self.Submitted(literal(text), shown))
+            files = self._chips.attached(shown)
+            self._empty()
+            self.run_worker(self._submit(literal(text), shown, files))
 
     def step(self, by: int) -> bool:
+        if self._completer.move(by):
+            return True
         typed = self.text
         found = self._recall.older(typed) if by < 0 else self._recall.newer(typed)
         if found is None:
@@ -167,54 +222,119 @@ class Prompt(Vertical):
         return True
 
     def complete(self) -> bool:
-        return False
+        return self._completer.accept(is_enter=False)
 
     def close_list(self) -> bool:
-        return False
+        return self._completer.dismiss()
 
     def ask_for_editor(self) -> None:
         self.post_message(self.EditorAsked(self.text))
 
+    def complain_of_length(self) -> None:
+        key = self._keys().get("prompt.editor")
+        way = f": {key} opens it in the editor." if key else "."
+        self.complain(f"That is too long to show here{way}")
+
     def edited(self) -> None:
         self.complain("")
+        self._completer.adopt(self._area.document[self._area.cursor_location[0]])
+        self._completer.follow()
 
-    def _give(self, name: str, argument: str, shown: str) -> None:
-        names = [command.name for command in self.commands]
+    # sending
+
+    async def _submit(self, text: str, shown: str, files: Sequence[Path]) -> None:
+        try:
+            async with self._reading:  # so that prompts keep their order
+                parts = [await asyncio.to_thread(_enclosed, path) for path in files]
+        except InputError as error:
+            typed = self._area.text
+            self.load("\n".join(part for part in (self._chips.expand(shown), typed) if part))
+            self.complain(str(error))
+            return
+        whole = together([*parts, text])
+        self._remember(whole, self._chips.expand(shown))
+        self.post_message(self.Submitted(whole, shown))
+
+    def _give(self, name: str, argument: str) -> None:
+        names = [command.name for command in self._completer.commands]
         if name in names:
-            self._sent(shown)
+            typed = self.text
+            self._empty()
+            self._remember(typed, typed)
             self.post_message(self.CommandGiven(name, argument))
         else:
             self.complain(unknown(name, names))
 
+    def _empty(self) -> None:
+        self.load("")
+        self._chips.shed()
+
+    def _remember(self, sent: str, typed: str) -> None:
+        if not self._history or self._history[-1] != sent:
+            self._history.append(sent)
+        self._recall = Recall(self._history)
+        if sent != typed:
+            self._typed[sent] = typed
+            if len(self._typed) > _MOST_TYPED:
+                del self._typed[next(iter(self._typed))]
+
+    # what happens
+
     def _hint(self) -> None:
-        hints = _BUSY if self.is_busy else _WRITING if self._area.text else _EMPTY
+        hints = _CHOOSING if self.is_listing else _BUSY if self.is_busy else _WRITING
+        if hints is _WRITING and not self._area.text:
+            hints = _EMPTY
+        keys = self._keys()
+        self.border_subtitle = Content(hint_line(hints, keys, self.size.width - 2) if keys else "")
+
+    def _keys(self) -> Mapping[str, str]:
+        """The key of each binding id while the prompt has the focus."""
         bound = self.screen.active_bindings.items() if self.has_focus_within else ()
-        keys = keys_by_id((key, active.binding.id) for key, active in bound)
-        room = self.size.width - 2
-        line = hint_line(hints, keys, room) if keys else ""
-        self.border_subtitle = Content(line)
-
-    def _on_resize(self) -> None:
-        self._hint()
-
-    def _on_descendant_focus(self) -> None:
-        self._hint()
-
-    def _on_descendant_blur(self) -> None:
-        self._hint()
+        return keys_by_id((key, active.binding.id) for key, active in bound)
 
     def watch_is_busy(self) -> None:
         if self.is_mounted:
             self._hint()
 
-    def _sent(self, shown: str) -> None:
-        text = self._chips.expand(shown)
-        if not self._history or self._history[-1] != text:
-            self._history.append(text)
-        self.load("")
+    @on(events.Resize)
+    def _resized(self) -> None:
+        self._hint()
+        self._completer.place()
+
+    @on(events.DescendantFocus)
+    def _focused(self) -> None:
+        self._hint()
+
+    @on(events.DescendantBlur)
+    def _blurred(self) -> None:
+        self._completer.close()
+        self._hint()
 
     @on(TextArea.Changed)
     def _changed(self, event: TextArea.Changed) -> None:
         event.stop()
         self._hint()
         self.post_message(self.Changed(self.text))
+
+    @on(TextArea.SelectionChanged)
+    def _moved(self, event: TextArea.SelectionChanged) -> None:
+        event.stop()
+        if self.is_listing:
+            self._completer.follow()
+
+    def on_completions_found(self, event: Completions.Found) -> None:
+        event.stop()
+        self._completer.know(event.paths)
+
+    def on_completions_chosen(self, event: Completions.Chosen) -> None:
+        event.stop()
+        if not self._completer.accept(is_enter=True):
+            self.send()
+
+    def on_completions_turned(self, event: Completions.Turned) -> None:
+        event.stop()
+        self._hint()
+
+
+def _enclosed(path: Path) -> str:
+    return fenced(path.name, read_file(path, _MOST_BYTES))

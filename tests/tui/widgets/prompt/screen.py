@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TypeVar
 
 from textual.app import App, ComposeResult
@@ -26,10 +27,10 @@ Posted = TypeVar("Posted", bound=Message)
 class PromptApp(App[None]):
     CSS = "Vertical#above { height: 1fr; }"
 
-    def __init__(self) -> None:
+    def __init__(self, root: Path = Path()) -> None:
         super().__init__()
         self.animation_level = "none"
-        self.prompt = Prompt(id="prompt")
+        self.prompt = Prompt(root=root, id="prompt")
         self.prompt.commands = COMMANDS
         self.prompt.candidates = CANDIDATES
         self._posted: list[Message] = []
