@@ -130,8 +130,8 @@ class Rendered:
     prompt: str
     prompt_tokens: int
     message_tokens: tuple[int, ...] = ()
-    """Of each message of the request: what its text takes in a prompt. The rest is the template's.
-    """
+    """Of each message of the request, and of its partial reply: what its text takes in a prompt.
+    The rest is the template's."""
     dropped: tuple[int, ...] = ()
     """Messages (indexes in the request) that would be left out; a summary is not made for this."""
 

@@ -101,10 +101,11 @@ class Intake:
             kept = self._kept(request) if request.overflow != "refuse" else None
         shown = replace(request, messages=kept.messages) if kept else request
         prompt = self.prompts.build(shown)
-        tokens = tuple(self.prompts.count(one.content, prompt) for one in request.messages)
-        return Rendered(
-            request.id, prompt.text, len(prompt.tokens), tokens, kept.dropped if kept else ()
-        )
+        tokens = [self.prompts.count(one.content, prompt) for one in request.messages]
+        if request.partial_reply:
+            tokens.append(prompt.num_said)
+        dropped = kept.dropped if kept else ()
+        return Rendered(request.id, prompt.text, len(prompt.tokens), tuple(tokens), dropped)
 
     def shorten(self, request: GenerationRequest) -> tuple[GenerationRequest, Trimmed] | None:
         """The request without its oldest turns, if it is too long."""

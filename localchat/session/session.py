@@ -163,17 +163,29 @@ class Session:
         partial = PartialReply(found.content, found.reasoning)
         return self._ask(turn, options, partial=partial)
 
-    def preview(self, text: str) -> GenerationRequest:
-        """The request that `send` would make, to be rendered: nothing is stored."""
+    def preview(self, text: str | None = None) -> GenerationRequest:
+        """The request that `send` would make of a text, to be rendered: nothing is stored.
+
+        Without one, what the model has seen up to now: the last reply, if there is one, is its
+        `partial_reply`. Raises UsageError if there is nothing yet.
+        """
         path = self.path()
-        place = _place(path)
-        end = next((number for number, one in enumerate(path, 1) if one.id == place), 0)
-        said = [_unstored("user", text)]
-        if self.conversation is None and self._system is not None:
-            said.insert(0, _unstored("system", self._system))
+        said, partial = [], None
+        if text is not None:
+            place = _place(path)
+            path = path[: next((at for at, one in enumerate(path, 1) if one.id == place), 0)]
+            said = [_unstored("user", text)]
+        elif path and path[-1].role == "assistant":
+            *path, last = path
+            partial = PartialReply(last.content, last.reasoning)
+        if not path and self.conversation is None and self._system is not None:
+            path = [_unstored("system", self._system)]
         options = self._drawn()
-        sent = to_send([*path[:end], *said], options.system)
-        return replace(self._request(sent, options), render_only=True)
+        sent = to_send([*path, *said], options.system)
+        if not sent:
+            raise UsageError("There is no message yet.")
+        request = self._request(sent, options)
+        return replace(request, partial_reply=partial, render_only=True)
 
     def cancel(self) -> None:
         """Ends the reply that is being made; its last event still comes."""

@@ -14,6 +14,7 @@ from localchat.types import (
     GenerationRequest,
     Message,
     OverflowPolicy,
+    PartialReply,
     Role,
     SamplingParams,
 )
@@ -126,6 +127,12 @@ class TestRendering:
     def test_what_nothing_can_be_left_out_of_is_shown_whole(self, overflow: OverflowPolicy) -> None:
         found = self.rendered("sys", "hello", "hi", "x" * 99, overflow=overflow)
         assert (found.prompt_tokens, found.dropped) == (117, ())
+
+    def test_a_reply_so_far_is_the_last_message(self) -> None:
+        request = replace(ask(Message("user", "hello")), partial_reply=PartialReply("hi th"))
+        assert intake().render(request) == Rendered("r", "[hello]hi th", 12, (5, 5))
+        request = replace(request, partial_reply=PartialReply(""))
+        assert intake().render(request).message_tokens == (5, 0)
 
     def test_a_raw_prompt_has_no_messages(self) -> None:
         assert intake().render(GenerationRequest("r", prompt="ab")) == Rendered("r", "ab", 2)

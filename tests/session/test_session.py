@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from localchat.client.scripted import ScriptedClient
+from localchat.errors import UsageError
 from localchat.events import (
     Finished,
     PrefillProgress,
@@ -17,6 +18,7 @@ from localchat.events import (
     TextDelta,
     Trimmed,
 )
+from localchat.session.ephemeral import Ephemeral
 from localchat.session.options import Options, to_json
 from localchat.session.session import Turns
 from localchat.store.records import Provenance, Trim
@@ -24,10 +26,11 @@ from localchat.store.store import Store
 from localchat.types import (
     GenerationRequest,
     Message,
+    PartialReply,
     Timings,
     Usage,
 )
-from tests.session import GREEDY, Clock, said, say, session
+from tests.session import GREEDY, Clock, failed, said, say, session
 
 
 class TestOrder:
@@ -183,3 +186,34 @@ class TestRequests:
             assert talk.path() == before
             say(talk, text)
             assert client.requests[-1].messages == preview.messages
+
+    def test_without_a_text_it_is_what_the_model_has_seen(self, turns: Turns) -> None:
+        client = ScriptedClient(["Blue."], [ReasoningDelta("", "Hm"), "Yes."])
+        talk = session(client, turns, system="Be brief.")
+        assert talk.preview().messages == (Message("system", "Be brief."),)
+        say(talk, "Sky?")
+        events = talk.send("Always?")
+        assert talk.preview().messages == client.requests[1].messages
+        list(events)
+        preview = session(client, turns, conversation=talk.conversation, system="B").preview()
+        assert preview.render_only
+        assert preview.messages == client.requests[1].messages
+        assert preview.partial_reply == PartialReply("Yes.", "Hm")
+        turns.go_back(talk.conversation or "", talk.path()[3].id)
+        assert talk.preview().messages == client.requests[1].messages
+        assert talk.preview().partial_reply is None
+
+    def test_there_is_nothing_to_preview_in_a_new_conversation(self, turns: Turns) -> None:
+        with pytest.raises(UsageError):
+            session(ScriptedClient(), turns).preview()
+
+    def test_a_private_conversation_has_one_system_prompt(self) -> None:
+        memory = Ephemeral()
+        client = ScriptedClient(failed(), ["Blue."], ["Yes."])
+        for text in ("Sky?", "Sky, I mean?", "Always?"):
+            talk = session(client, memory, system="Be brief.")  # as a screen makes one for each
+            preview = talk.preview(text)
+            say(talk, text)
+            assert client.requests[-1].messages == preview.messages
+        roles = [message.role for message in client.requests[-1].messages]
+        assert roles == ["system", "user", "assistant", "user"]
