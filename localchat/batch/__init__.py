@@ -107,11 +107,10 @@ def run(
         def engine() -> EngineClient:
             return open_engine(plan.model, options, settings.keep_alive, places)
 
-        started = RunOfRows(plan, source, manner, engine)
-        groups = resources.enter_context(contextlib.closing(started.groups()))
-        for group in groups:
-            for entry in map(started.entry, group):
-                yield result.of(entry, form)
+        with RunOfRows(plan, source, manner, engine) as started:
+            for group in started.groups():
+                for entry in map(started.entry, group):
+                    yield result.of(entry, form)
 
 
 def _input(rows: Any, format_: Format | None) -> Input:

@@ -85,6 +85,10 @@ class Journal:
                 raise
 
     def close(self) -> None:
+        try:
+            self._connection.wal_checkpoint()
+        except apsw.Error:  # no room: all of it stays in the log, which counts as well
+            self._connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
         self._connection.close()
 
     def commit(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from queue import Empty
@@ -153,34 +153,34 @@ class RunOfRows:
             window=manner.concurrency + _WINDOW,
         )
 
-    def groups(self) -> Generator[list[Finished | Known], None, None]:
+    def __enter__(self) -> RunOfRows:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        """Ends what is with the engine. What is finished is kept, and the output written."""
+        with self._resources:
+            self._flight.stop()
+            if self._lookups is not None:
+                self._resources.callback(self._lookups.close)
+            if kind is None or not issubclass(kind, OutOfSpace):
+                self._finish()
+
+    def groups(self) -> Iterator[list[Finished | Known]]:
         """Rows as they are finished, in groups: each is durable before it is given out.
 
-        Close it: what is finished by then is kept, and the output written as far as it goes.
+        Raises what ends the run before its time.
         """
-        error: BaseException | None = None
-        try:
-            self._output.begin(self._journal)
-            self._flight.start()
-            while True:
-                group, end = self._gather()
-                self._keep(group)
-                if group:
-                    yield group
-                if end is not None:
-                    if end.error is not None:
-                        raise end.error
-                    self.is_complete = True
-                    break
-        except BaseException as stop:
-            error = stop
-            raise
-        finally:
-            with self._resources:
-                self._flight.stop()
-                if self._lookups is not None:
-                    self._resources.callback(self._lookups.close)
-                self._finish(error)
+        self._output.begin(self._journal)
+        self._flight.start()
+        end = None
+        while end is None:
+            group, end = self._gather()
+            self._keep(group)
+            if group:
+                yield group
+        if end.error is not None:
+            raise end.error
+        self.is_complete = True
 
     def entry(self, one: Finished | Known) -> Entry:
         """All that is known of a row."""
@@ -190,9 +190,7 @@ class RunOfRows:
         assert found is not None, "rows are not forgotten"
         return found
 
-    def _finish(self, error: BaseException | None) -> None:
-        if isinstance(error, OutOfSpace):
-            return
+    def _finish(self) -> None:
         rest: list[Finished | Known] = []
         with contextlib.suppress(Empty):
             while True:

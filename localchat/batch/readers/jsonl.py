@@ -23,7 +23,7 @@ def read(lines: Iterable[Line]) -> Iterator[Record]:
 
 def _record(number: int, data: bytes) -> Record:
     try:
-        value = json.loads(data.decode("utf-8"), parse_constant=_refuse)
+        value = json.loads(data.rstrip().decode("utf-8"), parse_constant=_refuse)
     except UnicodeDecodeError as error:
         return Record(number, {}, f"The row is not UTF-8 text (its byte {error.start + 1:,}).")
     except json.JSONDecodeError as error:

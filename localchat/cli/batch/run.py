@@ -165,7 +165,8 @@ def command(
                 shown.note(f"Note: {plan.model.name} has no chat template; it continues texts.")
             return client
 
-        _answer(RunOfRows(plan, opened, manner, open_engine), shown, source, target)
+        run = RunOfRows(plan, opened, manner, open_engine)
+        _answer(run, shown, source, target)
 
 
 def _answer(run: RunOfRows, shown: progress.Shown, source: str, target: str) -> None:
@@ -173,8 +174,8 @@ def _answer(run: RunOfRows, shown: progress.Shown, source: str, target: str) -> 
     if run.input_has_changed:
         shown.note(f"Note: {source} has changed; rows that are as before keep their answers.")
     try:
-        with _signals(), closing(run.groups()) as groups:
-            for _ in groups:
+        with _signals(), run:
+            for _ in run.groups():
                 shown.update(run.tally)
     except (KeyboardInterrupt, _Ended) as end:
         shown.end()
