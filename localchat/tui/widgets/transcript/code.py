@@ -9,8 +9,8 @@ from textual.content import Content
 from localchat.sanitize import clean
 from localchat.tui.widgets.transcript.lines import Line
 
-_CHUNK = 64  # lines of code that grows which are highlighted together
-_LONGEST = 100_000  # characters that are highlighted at all
+_CHUNK = 24  # lines of code that grows which are highlighted together
+_LONGEST = 40_000  # characters that are highlighted at all
 _LONGEST_LINE = 2_000
 
 

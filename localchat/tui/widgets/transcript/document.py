@@ -4,6 +4,19 @@ from __future__ import annotations
 
 from localchat.tui.widgets.transcript.blocks import Block, Placed, References, opened, parse
 
+_LONGEST = 64_000  # characters, and
+_MOST_LINES = 2_000  # lines that are read as Markdown: some 16,000 tokens
+
+
+def markdown_length(text: str) -> int:
+    """How many characters at the beginning of `text` are read as Markdown."""
+    if len(text) <= _LONGEST and text.count("\n") <= _MOST_LINES:
+        return len(text)
+    first = text[:_LONGEST]
+    if first.count("\n") > _MOST_LINES:
+        return len(first) - len(first.split("\n", _MOST_LINES)[-1])
+    return first.rfind("\n") + 1 or len(first)
+
 
 class Document:
     """What has come of a text, as blocks; always the same as parsing all of it at once.

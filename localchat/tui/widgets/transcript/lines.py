@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -48,16 +48,16 @@ def wrap(content: Content, width: int) -> list[Line]:
     return result
 
 
-def wrap_plain(text: str, width: int, style: str = "", prefix: Content = _NOTHING) -> list[Line]:
+def wrap_plain(
+    text: str, width: int, style: str = "", prefix: Content = _NOTHING
+) -> Iterator[Line]:
     """The lines of a text that is nothing but text, however long its lines are."""
-    result: list[Line] = []
     for line in text.split("\n"):
         for number, piece in enumerate(_pieces(line)):
             lines = _wrapped(piece, width, style, prefix)
             if number:
-                lines = (lines[0]._replace(before=""), *lines[1:])
-            result.extend(lines)
-    return result
+                yield lines[0]._replace(before="")
+            yield from lines[1:] if number else lines
 
 
 def joined(lines: Sequence[tuple[Line, int, int | None]]) -> str:

@@ -13,6 +13,7 @@ from localchat.tui.widgets.transcript.table import table_lines
 
 _QUOTE = Content.styled("│ ", ".muted")
 _NARROWEST = 8  # columns that nested blocks keep
+_MOST_CELLS = 4_000  # of a table: a larger one is shown row by row, as text
 
 
 def block_lines(block: Block, width: int, references: References = ()) -> list[Line]:
@@ -37,20 +38,26 @@ def block_lines(block: Block, width: int, references: References = ()) -> list[L
             inner = _stacked(block.children, width - len(marker), references)
             return prefixed(inner, Content(" " * len(marker)), marker)
         case "table":
-            cells = [[_text(cell, references) for cell in row] for row in block.rows]
-            if (lines := table_lines(cells, block.detail, width)) is not None:
-                return lines
-            return wrap_plain("\n".join(" | ".join(row) for row in block.rows), width)
+            return _table(block, width, references)
         case "plain":
-            return wrap_plain(clean(block.text), width)
+            return list(wrap_plain(clean(block.text), width))
 
 
 def text_lines(source: str, width: int, references: References, style: str = "") -> list[Line]:
     """The lines of Markdown of the inline kind; too long to be read as such, they are plain."""
     if len(source) > LONGEST:
-        return wrap_plain(clean(source), width, style)
+        return list(wrap_plain(clean(source), width, style))
     content = inline(source, references)
     return wrap(content.stylize_before(style) if style else content, width)
+
+
+def _table(block: Block, width: int, references: References) -> list[Line]:
+    if len(block.rows) * len(block.detail) <= _MOST_CELLS:
+        cells = [[_text(cell, references) for cell in row] for row in block.rows]
+        if (lines := table_lines(cells, block.detail, width)) is not None:
+            return lines
+    plain = "\n".join(" | ".join(row) for row in block.rows)
+    return list(wrap_plain(clean(plain), width))
 
 
 def _text(source: str, references: References) -> Content:

@@ -125,20 +125,18 @@ class Sheet(ScrollView):
             if not missing:
                 return top
             for index in missing:
-                turn = self.turns[index]
-                before = turn.height(width)
-                was_measured = turn.is_made
-                turn.lines(width)
-                self._drop_strips(turn, turn.changed_from)
-                self._scale(turn, before, turn.height(width), keep=was_measured)
+                self._make(self.turns[index], width)
 
-    def _scale(self, turn: Turn, before: int, after: int, *, keep: bool) -> None:
-        """A place within a message that was rewrapped is as far down in it as it was."""
-        if self._place is None or self._place[0] is not turn or keep:
-            return
-        offset = self._place[1]
-        if offset < 0 and before:
-            self._place = (turn, offset * after // before)
+    def _make(self, turn: Turn, width: int) -> None:
+        """Makes the lines of a message. A place within it is as far down in it as it was."""
+        grows = turn.is_made and turn.width == width
+        before = turn.height(turn.width if turn.is_made else width)
+        turn.lines(width)
+        self._drop_strips(turn, turn.changed_from)
+        if self._place is not None and self._place[0] is turn and not grows:
+            offset = self._place[1]
+            if offset < 0:
+                self._place = (turn, offset * turn.height(width) // before)
 
     def _top_row(self) -> int:
         if self._place is None:
@@ -150,9 +148,11 @@ class Sheet(ScrollView):
 
     def _remember(self, top: int) -> None:
         """Keeps where the reader is: the first message in view of which the lines are made."""
+        in_view = list(self._rows.within(top - 1, self.size.height))
+        made = [at for at in in_view if self.turns[at].is_measured(self._rows.width)]
         self._place = None
-        if self.turns:
-            index = self._rows.at(top - 1)
+        if in_view:
+            index = (made or in_view)[0]
             self._place = (self.turns[index], 1 + self._rows.top(index) - top)
 
     def _resize_to(self, total: Size, height: int) -> None:
@@ -352,6 +352,8 @@ class Sheet(ScrollView):
 
     def show_turns(self, turns: Sequence[Turn]) -> None:
         """Draws these messages; the reader's place stays if its message is one of them."""
+        before = self._rows.height
         self.turns[:] = turns
         self.lay_out()
+        self._has_more |= not self.is_following and self._rows.height > before
         self.refresh()

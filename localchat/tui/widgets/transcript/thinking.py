@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from textual.content import Content
 
@@ -57,7 +57,7 @@ class Thinking:
             return f"Thought for {seconds} s"
         return f"Thought for {seconds // 60} min {seconds % 60} s"
 
-    def lines(self, reasoning: str, width: int) -> list[Line]:
+    def lines(self, reasoning: str, width: int) -> Iterator[Line]:
         """All of it, as plain text."""
         return wrap_plain(reasoning.strip("\n"), width, ".muted", _PREFIX)
 

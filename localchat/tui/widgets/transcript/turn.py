@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import chain, islice
 
 from textual.content import Content
 from textual.style import Style
@@ -11,7 +12,7 @@ from localchat.sanitize import clean
 from localchat.store.records import StoredMessage
 from localchat.tui.widgets.transcript.attached import folded
 from localchat.tui.widgets.transcript.blocks import Block
-from localchat.tui.widgets.transcript.document import Document
+from localchat.tui.widgets.transcript.document import Document, markdown_length
 from localchat.tui.widgets.transcript.footer import footer
 from localchat.tui.widgets.transcript.lines import BLANK, Line, prefixed, wrap, wrap_plain
 from localchat.tui.widgets.transcript.rendering import block_lines
@@ -20,6 +21,8 @@ from localchat.tui.widgets.transcript.thinking import Thinking
 _BAR = Content.styled("▎ ", ".bar")
 _BLANK_BAR = Content("  ")
 _NARROWEST = 8  # columns of text
+_MOST = 10_000  # lines of one message
+_REST = "… the rest is not shown, but copied with it"
 
 
 class Turn:
@@ -31,7 +34,8 @@ class Turn:
         """Whether what is folded at first (thinking, files, the system prompt) is shown."""
         self.thinking = Thinking()
         self._document = Document()
-        self._width = 0
+        self.width = 0
+        """Columns that the lines were made for last."""
         self._height = 0
         self._lines: list[Line] = []
         self._parts: list[list[Line]] = []  # of each block of the document
@@ -87,19 +91,19 @@ class Turn:
     def code_blocks(self) -> list[str]:
         """The code in it, in order."""
         document = Document()
-        document.append(self.content, is_open=False)
+        document.append(self.content[: markdown_length(self.content)], is_open=False)
         return [block.text for block in _walk(document.blocks) if block.kind == "code"]
 
     def height(self, width: int) -> int:
         """Lines it takes, with the blank ones after it; an estimate until they are made."""
-        if width == self._width and self._height:
+        if width == self.width and self._height:
             return self._height
         text = self.content
-        return text.count("\n") + len(text) // max(width, 1) + 3
+        return min(text.count("\n") + len(text) // max(width, 1), _MOST) + 3
 
     def is_measured(self, width: int) -> bool:
         """Whether its lines are made for that width."""
-        return width == self._width and not self._is_stale
+        return width == self.width and not self._is_stale
 
     def forget(self) -> None:
         """Gives the memory of the lines back; the height stays known."""
@@ -112,12 +116,14 @@ class Turn:
 
     def lines(self, width: int) -> list[Line]:
         """What is drawn, in `width` columns."""
-        if self._is_stale or width != self._width:
-            if width != self._width:
+        if self._is_stale or width != self.width:
+            if width != self.width:
                 self._kept = 0
-            self._width = width
+            self.width = width
             before = self._lines
-            self._lines = list(self._make(max(width, _NARROWEST)))
+            self._lines = list(islice(self._make(max(width, _NARROWEST)), _MOST))
+            if len(self._lines) == _MOST:
+                self._lines += [Line(Content.styled(_REST, ".muted"), len(_REST)), BLANK]
             self.changed_from = _same(before, self._lines)
             self._height = len(self._lines)
             self._is_stale = False
@@ -152,13 +158,9 @@ class Turn:
     def _user(self, width: int) -> Iterator[Line]:
         for text, is_file in folded(self.content, unfold=self.is_unfolded):
             style = ".user-file" if is_file else ".user"
-            lines = wrap_plain(text, width - 1, style)
-            for line in lines:
-                yield line._replace(
-                    content=line.content.pad_right(width - line.content.cell_length).stylize_before(
-                        ".user"
-                    )
-                )
+            for line in wrap_plain(text, width - 1, style):
+                padded = line.content.pad_right(width - line.content.cell_length)
+                yield line._replace(content=padded.stylize_before(".user"))
 
     def _reply(self, width: int) -> Iterator[Line]:
         if self.reasoning:
@@ -176,8 +178,10 @@ class Turn:
             lines = block_lines(block, width, references)
             self._parts.append([BLANK, *lines] if block.gap else lines)
         self._kept = len(blocks)
-        for part in self._parts:
-            yield from part
+        yield from chain.from_iterable(self._parts)
+        if rest := self.content[len(self._document.source) :].strip("\n"):
+            yield BLANK
+            yield from wrap_plain(rest, width)
         if said := footer(self.message, self.siblings):
             if self.content or self.reasoning:
                 yield BLANK
@@ -186,10 +190,11 @@ class Turn:
 
     def _follow_content(self) -> None:
         document = self._document
-        if not self.content.startswith(document.source):
+        readable = self.content[: markdown_length(self.content)]
+        if not readable.startswith(document.source):
             self._document = document = Document()
             self._kept = 0
-        more = self.content[len(document.source) :]
+        more = readable[len(document.source) :]
         is_open = self.is_growing
         if more or (document.is_open and not is_open):
             self._kept = min(self._kept, document.append(more, is_open=is_open))
