@@ -25,7 +25,9 @@ _STYLES = {"em": ".em", "strong": ".strong", "s": ".strike"}
 @lru_cache(maxsize=1024)
 def inline(source: str, references: References = ()) -> Content:
     """`source`, not longer than `LONGEST`, as styled text."""
-    environment = {"references": {label: {"href": href} for label, href in reversed(references)}}
+    environment = {
+        "references": {label: {"href": href, "title": ""} for label, href in reversed(references)}
+    }
     (token,) = _parser().parseInline(source, environment)
     text: list[str] = []
     spans: list[Span] = []

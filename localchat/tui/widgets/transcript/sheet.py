@@ -44,7 +44,7 @@ class Sheet(ScrollView):
 
         & > .bar { color: $accent; background: $surface; }
         & > .user { background: $surface; }
-        & > .user-file { background: $surface; color: $text-muted; }
+        & > .remark { background: $surface; color: $text-muted; }
         & > .mark { color: $accent; }
         & > .more { color: $accent; background: $panel; text-style: bold; }
         & > .muted { color: $text-muted; }
@@ -65,7 +65,7 @@ class Sheet(ScrollView):
     }
     """
     COMPONENT_CLASSES: ClassVar[set[str]] = {
-        *("bar", "user", "user-file", "mark", "more", "muted", "footer", "code", "code-block"),
+        *("bar", "user", "remark", "mark", "more", "muted", "footer", "code", "code-block"),
         *("code-label", "heading-1", "heading-2", "heading-3", "bullet", "em", "strong", "strike"),
         *("link", "greeting", "hint"),
     }

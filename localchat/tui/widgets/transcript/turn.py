@@ -156,8 +156,11 @@ class Turn:
             yield _clickable(line.plain, self.id)
 
     def _user(self, width: int) -> Iterator[Line]:
-        for text, is_file in folded(self.content, unfold=self.is_unfolded):
-            style = ".user-file" if is_file else ".user"
+        parts = [*folded(self.content, unfold=self.is_unfolded)]
+        if said := footer(self.message, self.siblings):
+            parts.append((said, True))
+        for text, is_remark in parts:
+            style = ".remark" if is_remark else ".user"
             for line in wrap_plain(text, width - 1, style):
                 padded = line.content.pad_right(width - line.content.cell_length)
                 yield line._replace(content=padded.stylize_before(".user"))
