@@ -12,6 +12,7 @@ from textual.widgets import TextArea
 from textual.widgets.text_area import Edit, EditResult, Location, Selection
 
 from localchat.tui.widgets.prompt.chips import MOST_SHOWN, Chips, tidy
+from localchat.tui.widgets.prompt.terminals import known, teach_alt_enter
 
 
 class Owner(Protocol):
@@ -73,6 +74,7 @@ class PromptArea(TextArea):
         # A cursor that blinks would wake the machine twice a second.
         self.cursor_blink = False
         self.match_cursor_bracket = False
+        teach_alt_enter()
 
     # keys
 
@@ -84,7 +86,7 @@ class PromptArea(TextArea):
         """
         if event.is_printable:
             return
-        active = self.screen.active_bindings.get(event.key)
+        active = self.screen.active_bindings.get(known(event.key))
         if active is None or active.node is not self:
             return
         if await self.app.run_action(active.binding.action, self):
