@@ -50,7 +50,9 @@ class ChatApp(App[int]):
         places: Paths,
         start: Start,
     ) -> None:
-        super().__init__()
+        # It is asked here once how colours are left out: else by greys, which are black on black
+        # where the theme has the terminal's own colours.
+        super().__init__(ansi_color=True if "NO_COLOR" in os.environ else None)
         self.chats = chats
         self.places = places
         self.main = MainScreen(chats, settings, places, start)

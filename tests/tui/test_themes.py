@@ -3,12 +3,14 @@ from __future__ import annotations
 import re
 
 import pytest
+from rich.color import Color as RichColor
 from textual.app import App
 from textual.color import Color
 from textual.highlight import HighlightTheme
 from textual.theme import BUILTIN_THEMES, Theme
 
 from localchat.tui.themes import DARK, LIGHT, THEMES, suited
+from tests.tui.conftest import Opened
 
 GROUNDS = ("background", "surface", "panel")
 TEXTS = (
@@ -116,3 +118,25 @@ def test_a_theme_suits_the_terminal(
 ) -> None:
     assert suited(color_system, no_color, background) == expected
     assert expected in {*BUILTIN_THEMES, *(theme.name for theme in THEMES)}
+
+
+async def test_without_colours_the_terminals_own_are_left(
+    stage: Opened, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NO_COLOR", "1")
+    async with stage() as at:
+        rows = at.app.screen._compositor.render_strips()
+        styles = [style for row in rows for _, style, _ in row if style is not None]
+        assert at.app.theme == "ansi-dark"
+        assert {style.color for style in styles} == {RichColor.default()}
+        assert {style.bgcolor for style in styles} == {RichColor.default()}
+
+
+async def test_the_screen_begins_with_the_theme_that_suits_the_terminal(
+    stage: Opened, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    monkeypatch.setenv("COLORFGBG", "0;15")
+    monkeypatch.setenv("COLORTERM", "truecolor")
+    async with stage() as at:
+        assert at.app.theme == "localchat-light"
