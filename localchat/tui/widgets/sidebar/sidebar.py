@@ -57,7 +57,7 @@ class Sidebar(Vertical):
         Binding("slash", "search", "Search", id="sidebar.search"),
         Binding("escape", "clear_search", "Clear the search", id="sidebar.clear_search"),
         Binding("n", "new", "New chat", id="sidebar.new"),
-        Binding("r,f2", "rename", "Rename", id="sidebar.rename"),
+        Binding("r", "rename", "Rename", id="sidebar.rename"),
         Binding("d,delete", "delete", "Delete", id="sidebar.delete"),
     ]
 
@@ -165,17 +165,24 @@ class Sidebar(Vertical):
 
     # searching
 
-    async def action_search(self) -> None:
+    async def search_for(self, text: str = "") -> None:
+        """Gives the search the focus; words that are given take the place of those in it."""
         from localchat.tui.widgets.sidebar.fields import SearchField
 
         if not self.query(SearchField):
             await self.mount(SearchField(), before=self._listing)
             self._hint.display = False
-        self.query_one(SearchField).focus()
+        field = self.query_one(SearchField)
+        if text:
+            field.value = text
+        field.focus()
+
+    async def action_search(self) -> None:
+        await self.search_for()
 
     @on(Click, "#sidebar-hint")
     async def _search_by_mouse(self) -> None:
-        await self.action_search()
+        await self.search_for()
 
     def on_search_field_edited(self, event: SearchField.Edited) -> None:
         event.stop()

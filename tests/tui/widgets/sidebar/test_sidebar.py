@@ -310,7 +310,7 @@ async def test_rename_in_place() -> None:
         assert await posted(pilot) == [Sidebar.Renamed(shown[1].id, "new d/")]
         assert app.focused is app.query_one(Listing)
         assert not app.query("TitleField")
-        await pilot.press("up", "f2")
+        await pilot.press("up", "r")
         assert isinstance(app.focused, Input)
         assert app.focused.value == "One"
         await pilot.press("end", "backspace", "backspace", "backspace", "enter")
@@ -364,6 +364,21 @@ async def test_search() -> None:
             Sidebar.Chosen(conversation(7).id, None),
             Sidebar.Chosen(conversation(8).id, 5),
         ]
+
+
+async def test_a_search_can_begin_with_words() -> None:
+    app = Screen()
+    async with app.run_test(size=(80, 16)) as pilot:
+        await app.sidebar.search_for(" two words ")
+        assert await posted(pilot) == [Sidebar.SearchChanged("two words")]
+        assert isinstance(app.focused, Input)
+        await pilot.press("down")
+        await app.sidebar.search_for()
+        await pilot.pause()
+        assert isinstance(app.focused, Input)
+        await app.sidebar.search_for("others")
+        assert await posted(pilot) == [Sidebar.SearchChanged("others")]
+        assert len(app.query("SearchField")) == 1
 
 
 async def test_found_words_are_marked() -> None:
@@ -536,28 +551,63 @@ def moving(app: Screen) -> bool:
     return app.query_one(Listing)._beat is not None
 
 
-async def test_a_timer_runs_only_while_something_moves(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("localchat.tui.widgets.sidebar.listing._BEAT", 0.01)
+async def test_a_timer_runs_only_while_something_that_moves_is_seen(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("localchat.tui.widgets.sidebar.listing._BEAT", 1e6)
     app = Screen()
     async with app.run_test(size=(80, 12)) as pilot:
         app.animation_level = "full"
         app.sidebar.show(conversations(40))
-        await pilot.pause(0.1)
+        app.sidebar.focus_list()
+        await until(pilot, lambda: " Today" in lines(app))
+        listing = app.query_one(Listing)
+
+        async def beats(count: int) -> None:
+            for _ in range(count):
+                listing._next_frame()
+                await pilot.pause(0.05)
+
         assert not moving(app)
         app.sidebar.running = frozenset({conversation(1).id})
-        await until(pilot, lambda: " · Title 1" in lines(app))
-        await until(pilot, lambda: " • Title 1" in lines(app))
+        await until(pilot, lambda: moving(app))
+        await beats(5)
+        assert moving(app)
         app.sidebar.display = False
-        await until(pilot, lambda: not moving(app))
+        await until(pilot, lambda: listing.region.height == 0)
+        await beats(2)
+        assert not moving(app)
         app.sidebar.display = True
         await until(pilot, lambda: moving(app))
         app.sidebar.focus_list()
         await pilot.press("end")  # it is out of sight
-        await until(pilot, lambda: not moving(app))
+        await pilot.pause(0.05)
+        await beats(2)
+        assert not moving(app)
         await pilot.press("home")
         await until(pilot, lambda: moving(app))
         app.sidebar.running = frozenset()
-        await until(pilot, lambda: not moving(app))
+        await pilot.pause(0.05)
+        await beats(2)
+        assert not moving(app)
+
+
+async def test_the_mark_of_a_reply_that_comes_moves(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("localchat.tui.widgets.sidebar.listing._BEAT", 1e6)
+    app = Screen()
+    async with app.run_test(size=(80, 12)) as pilot:
+        app.animation_level = "full"
+        app.sidebar.show(conversations(3))
+        app.sidebar.running = frozenset({conversation(1).id})
+        await until(pilot, lambda: moving(app))
+        listing = app.query_one(Listing)
+        for mark in "•·•":
+            assert f" {mark} Title 1" in lines(app)
+            listing._next_frame()
+        app.sidebar.running = frozenset()
+        app.sidebar.finished = frozenset({conversation(1).id})
+        await pilot.pause()
+        assert " ✓ Title 1" in lines(app)
 
 
 async def test_nothing_moves_without_animations() -> None:
