@@ -19,6 +19,8 @@ from localchat.tui.widgets.transcript.pace import Pace
 from localchat.tui.widgets.transcript.sheet import Sheet
 from localchat.tui.widgets.transcript.turn import Turn
 
+_SOON = 0.001  # seconds
+
 
 class Transcript(Sheet, can_focus=True):
     """Shows messages, and a reply as it comes; see `asked` for what it posts."""
@@ -108,7 +110,9 @@ class Transcript(Sheet, can_focus=True):
             self._is_updating = False
             self._pace.spent(began, time.thread_time() - cpu)
             if self._live is not None and self._timer is None:
-                self._timer = self.set_timer(self._pace.wait(time.monotonic()), self._catch_up)
+                # Never 0: Textual divides by it when such a timer comes late.
+                wait = max(self._pace.wait(time.monotonic()), _SOON)
+                self._timer = self.set_timer(wait, self._catch_up)
 
         self.call_after_refresh(drawn)
 
