@@ -25,6 +25,9 @@ _PREFILL_BESIDE_DECODE = 128
 _BATCH_ROWS_EARNED = 2.0
 _MOST_BATCH_ROWS = 64.0
 
+# Waiting sequences that each step looks at: those that have come first.
+_MOST_LOOKED_AT = 256
+
 
 class Drafter(Protocol):
     """Guesses the tokens that follow a sequence; see `localchat.engine.speculation`."""
@@ -140,8 +143,11 @@ class Scheduler:
         What requests of a batch have in common is in those that still run; the rest only makes
         attention slower for all.
         """
-        if sequence.is_interactive or sequence.request.conversation is not None:
+        request = sequence.request
+        if sequence.is_interactive or request.conversation is not None:
             return True
+        if request.continuations and any(other.request is request for other in self._batch):
+            return True  # the next text to score goes on in this very slot
         return all(other.is_interactive for other in self.running)
 
     def _queue(self, sequence: Sequence) -> deque[Sequence]:
@@ -151,12 +157,16 @@ class Scheduler:
 
     def _admit(self, batch: ScheduledBatch) -> None:
         num_slots = self.slots.num_idle
+        busy = {id(running.request) for running in self.running if _goes_before_its_kin(running)}
         # Nobody is overtaken for good: one that waits for another's prefix has a slot kept for it.
-        for sequence in list(islice(self.waiting, num_slots)):
+        # One that waits for another of its own request has not, since it is next after that.
+        for sequence in list(islice(self.waiting, _MOST_LOOKED_AT)):
             if num_slots <= (0 if sequence.is_interactive else self._num_spare):
                 return
             if self.cache.has_floors and any(isinstance(edit, Restore) for edit in batch.edits):
                 return  # the state may take cells that other windows have left
+            if id(sequence.request) in busy:
+                continue
             start = self.cache.find_start(sequence, self.running)
             if not self._has_cells_for(sequence, start):
                 return
@@ -166,6 +176,8 @@ class Scheduler:
                 num_needed = sum(running.num_remaining_tokens for running in self.running)
                 self.cache.place(sequence, start, num_needed, batch)
                 self.running.append(sequence)
+            if start is None or _goes_before_its_kin(sequence):
+                busy.add(id(sequence.request))
 
     def _has_cells_for(self, sequence: Sequence, start: Start | None) -> bool:
         """Whether enough cells are neither used by running sequences nor needed by their prompts.
@@ -282,3 +294,17 @@ class Scheduler:
         self.finish(sequence, keep=False)
         sequence.num_computed_tokens = 0
         self._queue(sequence).appendleft(sequence)
+
+
+def _goes_before_its_kin(sequence: Sequence) -> bool:
+    """Whether others of its request should wait for what it leaves in the KV cache.
+
+    While it computes the prompt that they have too; and texts that a batch has scored take one
+    slot in turn, so that other rows' prompts are read beside them.
+    """
+    request = sequence.request
+    if not request.reuse_cache or request.reuse_own is not None:
+        return False
+    if request.continuations and not sequence.is_interactive:
+        return True
+    return sequence.num_computed_tokens < sequence.num_prompt_tokens - 1
