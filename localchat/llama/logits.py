@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,24 +15,28 @@ from localchat.llama.context import Context
 class LogProbs:
     """The model's own distribution after one row: natural logarithms, one per token."""
 
-    values: Any
-    """An array of float64, shape (vocabulary size,)."""
+    logits: Any
+    """An array of float32, shape (vocabulary size,)."""
+    normalizer: float
+    """What a logit is more than its logarithm."""
 
     @classmethod
     def after(cls, context: Context, row: int) -> LogProbs:
         """Of the batch's row `row`. Raises EngineFailed if its logits were not asked for."""
-        logits = np.array(context.logits(row), dtype=np.float64)
+        logits = np.array(context.logits(row), dtype=np.float32)
         top = logits.max()
-        return cls(logits - (top + np.log(np.exp(logits - top).sum())))
+        # Powers in single precision, a tenth of the time, and their sum in double.
+        total = np.exp(logits - top).sum(dtype=np.float64)
+        return cls(logits, float(top) + math.log(total))
 
     def of(self, token: int) -> float:
-        return float(self.values[token])
+        return float(self.logits[token]) - self.normalizer
 
     def top(self, count: int) -> tuple[tuple[int, float], ...]:
         """The `count` likeliest tokens with theirs, likeliest first."""
-        count = min(count, len(self.values))
+        count = min(count, len(self.logits))
         if count == 0:
             return ()
-        likeliest = np.argpartition(-self.values, count - 1)[:count]
-        ordered = likeliest[np.argsort(-self.values[likeliest], kind="stable")]
-        return tuple((int(token), float(self.values[token])) for token in ordered)
+        likeliest = np.argpartition(-self.logits, count - 1)[:count]
+        ordered = likeliest[np.argsort(-self.logits[likeliest], kind="stable")]
+        return tuple((int(token), self.of(token)) for token in ordered)
