@@ -1,10 +1,36 @@
-"""The line of hints in the prompt's frame: as many as there is room for, with the keys in force."""
+"""The line of hints in the prompt's frame, with the keys in force."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
 from rich.cells import cell_len
+
+Hints = tuple[tuple[str, str], ...]
+"""(Id of a binding or what to type, what it does), the most needed first."""
+
+EMPTY: Hints = (
+    ("prompt.send", "sends"),
+    ("prompt.newline", "new line"),
+    ("/", "commands"),
+    ("@", "files"),
+)
+WRITING: Hints = (
+    ("prompt.send", "sends"),
+    ("prompt.newline", "new line"),
+    ("prompt.editor", "editor"),
+)
+FOLDED: Hints = (
+    ("prompt.send", "sends"),
+    ("prompt.unfold", "shows the pasted text"),
+    ("prompt.editor", "editor"),
+)
+CHOOSING: Hints = (
+    ("prompt.complete", "completes"),
+    ("Up/Down", "chooses"),
+    ("prompt.close", "closes"),
+)
+BUSY: Hints = (("Esc", "stops the reply"), ("prompt.newline", "new line"))
 
 _BETWEEN = " · "
 _NAMES = {"enter": "Enter", "escape": "Esc", "tab": "Tab", "up": "Up", "down": "Down"}
@@ -28,11 +54,8 @@ def keys_by_id(bound: Iterable[tuple[str, str | None]]) -> dict[str, str]:
     return found
 
 
-def hint_line(hints: Iterable[tuple[str, str]], keys: Mapping[str, str], cells: int) -> str:
-    """`hints` are (binding id or sign to type, what it does), the most needed first.
-
-    Those whose binding has no key are left out, and those for which there is no room.
-    """
+def fitting(hints: Hints, keys: Mapping[str, str], cells: int) -> str:
+    """As many of the hints as there is room for, without those whose binding has no key."""
     line = ""
     for sign, meaning in hints:
         name = keys.get(sign) if "." in sign else sign

@@ -19,11 +19,11 @@ from textual.widgets import Static, TextArea
 from localchat.errors import InputError
 from localchat.sanitize import clean
 from localchat.session.attachments import fenced, read_file, together
+from localchat.tui.widgets.prompt import hints
 from localchat.tui.widgets.prompt.area import PromptArea
 from localchat.tui.widgets.prompt.chips import Chips, tidy
 from localchat.tui.widgets.prompt.commands import Command, literal, parse, unknown
 from localchat.tui.widgets.prompt.completer import Completer
-from localchat.tui.widgets.prompt.hints import hint_line, keys_by_id
 from localchat.tui.widgets.prompt.recall import Recall
 
 if TYPE_CHECKING:
@@ -31,25 +31,6 @@ if TYPE_CHECKING:
 
 _MOST_BYTES = 4 << 20  # of a file; no model's context holds as much
 _MOST_TYPED = 100  # sent prompts whose typed form is known
-
-Hints = tuple[tuple[str, str], ...]
-_EMPTY: Hints = (
-    ("prompt.send", "sends"),
-    ("prompt.newline", "new line"),
-    ("/", "commands"),
-    ("@", "files"),
-)
-_WRITING: Hints = (
-    ("prompt.send", "sends"),
-    ("prompt.newline", "new line"),
-    ("prompt.editor", "editor"),
-)
-_CHOOSING: Hints = (
-    ("prompt.complete", "completes"),
-    ("Up/Down", "chooses"),
-    ("prompt.close", "closes"),
-)
-_BUSY: Hints = (("Esc", "stops the reply"), ("prompt.newline", "new line"))
 
 
 class Prompt(Vertical):
@@ -281,16 +262,24 @@ class Prompt(Vertical):
     # what happens
 
     def _hint(self) -> None:
-        hints = _CHOOSING if self.is_listing else _BUSY if self.is_busy else _WRITING
-        if hints is _WRITING and not self._area.text:
-            hints = _EMPTY
+        text = self._area.text
+        if self.is_listing:
+            wants = hints.CHOOSING
+        elif self.is_busy:
+            wants = hints.BUSY
+        elif not text:
+            wants = hints.EMPTY
+        else:
+            wants = hints.FOLDED if self._chips.expand(text) != text else hints.WRITING
         keys = self._keys()
-        self.border_subtitle = Content(hint_line(hints, keys, self.size.width - 2) if keys else "")
+        line = hints.fitting(wants, keys, self.size.width - 2) if keys else ""
+        if line != str(self.border_subtitle or ""):
+            self.border_subtitle = Content(line)
 
     def _keys(self) -> Mapping[str, str]:
         """The key of each binding id while the prompt has the focus."""
         bound = self.screen.active_bindings.items() if self.has_focus_within else ()
-        return keys_by_id((key, active.binding.id) for key, active in bound)
+        return hints.keys_by_id((key, active.binding.id) for key, active in bound)
 
     def watch_is_busy(self) -> None:
         if self.is_mounted:

@@ -147,3 +147,12 @@ async def test_a_megabyte_is_one_chip(app: PromptApp) -> None:
         app.post_message(Paste("größer\n" * 150_000))
         await pilot.press("!", "enter")
         assert app.posted(Prompt.Submitted)[0].text == "größer\n" * 150_000 + "!"
+
+
+async def test_the_hints_tell_how_to_see_what_was_pasted(app: PromptApp) -> None:
+    async with app.run_test() as pilot:
+        app.post_message(Paste(LONG))
+        await pilot.pause()
+        assert app.hints == "Enter sends · Ctrl+O shows the pasted text · Ctrl+G editor"
+        await pilot.press("backspace", "a")
+        assert "pasted" not in app.hints
