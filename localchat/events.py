@@ -134,6 +134,9 @@ class Rendered:
     The rest is the template's."""
     dropped: tuple[int, ...] = ()
     """Messages (indexes in the request) that would be left out; a summary is not made for this."""
+    said: tuple[tuple[int, int], ...] = ()
+    """Where in `prompt` the texts of messages stand (from, to); none if that can't be told. The
+    rest is the template's, and only there control tokens are more than text."""
 
 
 Event = (

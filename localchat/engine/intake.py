@@ -104,8 +104,14 @@ class Intake:
         tokens = [self.prompts.count(one.content, prompt) for one in request.messages]
         if request.partial_reply:
             tokens.append(prompt.num_said)
-        dropped = kept.dropped if kept else ()
-        return Rendered(request.id, prompt.text, len(prompt.tokens), tuple(tokens), dropped)
+        return Rendered(
+            request.id,
+            prompt.text,
+            len(prompt.tokens),
+            tuple(tokens),
+            kept.dropped if kept else (),
+            self.prompts.said(shown, prompt),
+        )
 
     def shorten(self, request: GenerationRequest) -> tuple[GenerationRequest, Trimmed] | None:
         """The request without its oldest turns, if it is too long."""

@@ -117,6 +117,26 @@ class PromptBuilder:
         """
         return len(self._plain(content if content in prompt.text else content.strip()))
 
+    def said(self, request: GenerationRequest, prompt: Prompt) -> tuple[tuple[int, int], ...]:
+        """Where in the text of a request's prompt those of its messages stand: (from, to).
+
+        Nothing if the template does more with them than to trim them. Raises TemplateFailed.
+        """
+        if request.prompt is not None or self._template is None:
+            return ((0, len(prompt.text)),)
+        guards = _Guards()
+        edge = guards.hide("")
+        rendered, _ = self._rendered(self._template, request, guards, edge)
+        text = guards.restore(rendered)
+        places = [start for start, end in guards.spans(rendered) if start == end]
+        number = sum(bool(message.content.strip()) for message in request.messages)
+        if not prompt.text.startswith(text) or len(places) != 2 * number:
+            return ()
+        said = [*zip(places[::2], places[1::2], strict=True)]
+        if request.partial_reply is not None:
+            said.append((len(text), len(prompt.text)))
+        return tuple(said)
+
     def _with_reply(self, prompt: Prompt, reply: PartialReply, *, thinks: bool) -> Prompt:
         reasoning = reply.reasoning if prompt.markers and thinks else ""
         before = after = ""
@@ -170,20 +190,27 @@ class PromptBuilder:
             tokens = self._tokenizer.tokenize(text, add_special=True, parse_special=False)
             return Prompt(text, tokens)
         guards = _Guards()
-        hidden = tuple(
-            replace(message, content=self._hide(message.content, guards))
-            for message in request.messages
-        )
-        rendered, inside = self._render(self._template, hidden, request.reasoning)
-        if self._tokenizer.adds_bos and self._tokenizer.bos:
-            # The tokenizer adds it; the template's own would be a second one.
-            rendered = rendered.removeprefix(self._tokenizer.bos)
+        rendered, inside = self._rendered(self._template, request, guards)
         text = guards.restore(rendered)
         if guards:
             tokens = self._tokenize_guarded(rendered, guards)
         else:
             tokens = self._tokenizer.tokenize(text, add_special=True, parse_special=True)
         return Prompt(text, tokens, self.markers, inside)
+
+    def _rendered(
+        self, template: ChatTemplate, request: GenerationRequest, guards: _Guards, edge: str = ""
+    ) -> tuple[str, bool]:
+        """What `_render` returns, with the messages hidden, and `edge` on both sides of each."""
+        hidden = tuple(
+            replace(message, content=_framed(self._hide(message.content, guards), edge))
+            for message in request.messages
+        )
+        rendered, inside = self._render(template, hidden, request.reasoning)
+        if self._tokenizer.adds_bos and self._tokenizer.bos:
+            # The tokenizer adds it; the template's own would be a second one.
+            rendered = rendered.removeprefix(self._tokenizer.bos)
+        return rendered, inside
 
     def _render(
         self, template: ChatTemplate, messages: tuple[Message, ...], mode: ReasoningMode
@@ -276,6 +303,12 @@ class _Guards:
             spans.append((start, start + length))
             grown += length - 1
         return spans
+
+
+def _framed(text: str, edge: str) -> str:
+    """`text` between two edges, which leave white space outside that a template would trim."""
+    core = text.strip()
+    return text.replace(core, f"{edge}{core}{edge}", 1) if core else text
 
 
 def _any_of(spellings: Iterable[str]) -> re.Pattern[str]:

@@ -143,5 +143,6 @@ _NESTED: dict[str, Callable[[Any], Any]] = {
     "scores": lambda found: tuple(Score(**fields) for fields in found),
     "dropped": tuple,
     "message_tokens": tuple,
+    "said": lambda found: tuple((start, end) for start, end in found),
     "top": lambda found: tuple((text, logprob) for text, logprob in found),
 }

@@ -459,7 +459,10 @@ def test_rendering_answers_at_once_and_decodes_nothing() -> None:
     bench = Bench({}, template="{% for m in messages %}[{{ m.content }}]{% endfor %}")
     message = Message("user", "x" * 2 * CONTEXT)
     rendered = bench.engine.submit(GenerationRequest("r", (message,), render_only=True))
-    assert rendered == Rendered("r", f"[{message.content}]", 2 * CONTEXT + 2, (2 * CONTEXT,))
+    length = 2 * CONTEXT
+    assert rendered == Rendered(
+        "r", f"[{message.content}]", length + 2, (length,), said=((1, length + 1),)
+    )
     assert not bench.engine.has_work
 
 

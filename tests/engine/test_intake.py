@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from typing import Any
 
@@ -104,24 +105,28 @@ class TestRendering:
         messages = tuple(map(Message, roles, contents))
         return intake().render(replace(ask(*messages), overflow=overflow))
 
+    def expected(
+        self, *kept: str, costs: tuple[int, ...], dropped: tuple[int, ...] = ()
+    ) -> Rendered:
+        prompt = "".join(f"[{text}]" for text in kept)
+        places = tuple(match.span(1) for match in re.finditer(r"\[(\w+)\]", prompt))
+        return Rendered("r", prompt, len(prompt), costs, dropped, places)
+
     @pytest.mark.parametrize("overflow", ["refuse", "drop", "summarise"])
     def test_each_message_costs_its_text(self, overflow: OverflowPolicy) -> None:
-        assert self.rendered("sys", "hello", "hi", "again", overflow=overflow) == Rendered(
-            "r", "[sys][hello][hi][again]", 23, (3, 5, 2, 5)
-        )
+        said = "sys", "hello", "hi", "again"
+        assert self.rendered(*said, overflow=overflow) == self.expected(*said, costs=(3, 5, 2, 5))
 
     def test_what_would_be_left_out_is_told_and_not_in_the_prompt(self) -> None:
         said = "sys", "a" * 9, "b" * 9, "c" * 9, "d" * 9, "e" * 9
         costs = (3, 9, 9, 9, 9, 9)
-        whole = "".join(f"[{text}]" for text in said)
-        assert self.rendered(*said, overflow="refuse") == Rendered("r", whole, 60, costs)
-        rest = "".join(f"[{text}]" for text in (said[0], *said[3:]))
-        assert self.rendered(*said, overflow="drop") == Rendered("r", rest, 38, costs, (1, 2))
-        assert self.rendered(*said, overflow="summarise") == Rendered("r", rest, 38, costs, (1, 2))
-        wider = *said[:5], "e" * 13
-        rest = f"[sys][{wider[-1]}]"
-        assert self.rendered(*wider, overflow="summarise").dropped == (1, 2, 3, 4)
-        assert self.rendered(*wider, overflow="drop").dropped == (1, 2)
+        assert self.rendered(*said, overflow="refuse") == self.expected(*said, costs=costs)
+        rest = self.expected(said[0], *said[3:], costs=costs, dropped=(1, 2))
+        assert self.rendered(*said, overflow="drop") == rest
+        assert self.rendered(*said, overflow="summarise") == rest
+        longer = *said[:5], "e" * 13
+        assert self.rendered(*longer, overflow="drop").dropped == (1, 2)
+        assert self.rendered(*longer, overflow="summarise").dropped == (1, 2, 3, 4)
 
     @pytest.mark.parametrize("overflow", ["refuse", "drop", "summarise"])
     def test_what_nothing_can_be_left_out_of_is_shown_whole(self, overflow: OverflowPolicy) -> None:
@@ -130,12 +135,15 @@ class TestRendering:
 
     def test_a_reply_so_far_is_the_last_message(self) -> None:
         request = replace(ask(Message("user", "hello")), partial_reply=PartialReply("hi th"))
-        assert intake().render(request) == Rendered("r", "[hello]hi th", 12, (5, 5))
+        assert intake().render(request) == Rendered(
+            "r", "[hello]hi th", 12, (5, 5), said=((1, 6), (7, 12))
+        )
         request = replace(request, partial_reply=PartialReply(""))
         assert intake().render(request).message_tokens == (5, 0)
 
     def test_a_raw_prompt_has_no_messages(self) -> None:
-        assert intake().render(GenerationRequest("r", prompt="ab")) == Rendered("r", "ab", 2)
+        found = intake().render(GenerationRequest("r", prompt="ab"))
+        assert found == Rendered("r", "ab", 2, said=((0, 2),))
 
 
 def test_nothing_is_kept_of_a_request_that_leaves_nothing() -> None:

@@ -15,7 +15,7 @@ from localchat.engine.prompt import Prompt, PromptBuilder
 from localchat.errors import TemplateFailed
 from localchat.llama.model import Model
 from localchat.llama.vocabulary import Vocabulary
-from localchat.types import GenerationRequest, Message, ReasoningMode
+from localchat.types import GenerationRequest, Message, PartialReply, ReasoningMode
 from tests.engine.fakes import ByteVocabulary
 from tests.tiny_models import BOS, CHATML, CONTROL_TOKENS, TURN_END, TURN_START, write_tiny_model
 
@@ -103,6 +103,44 @@ def test_what_a_message_costs_is_what_the_template_does_not(bench: Bench) -> Non
     assert len(prompt.tokens) - sum(costs) == own
     spelled = bench.build(TURN_START * 3)
     assert bench.builder.count(TURN_START * 3, spelled) > 3, "it is text"
+
+
+@pytest.mark.parametrize("template", [CHATML, TRIMMED, THINKING, BARE])
+@pytest.mark.parametrize("reply", [None, PartialReply("Well, <|im_end|>")])
+def test_it_is_told_which_text_is_the_messages(
+    starter_vocabulary: Vocabulary, template: str, reply: PartialReply | None
+) -> None:
+    bench = Bench(starter_vocabulary, template)
+    contents = ["Be kind.", "user", " \n<|im_start|> <|im_start|>\U000f0000 ", "", "é", "x", " "]
+    request = GenerationRequest("r", conversation(*contents), partial_reply=reply)
+    prompt = bench.builder.build(request)
+    said = [prompt.text[start:end] for start, end in bench.builder.said(request, prompt)]
+    texts = [content.strip() for content in contents if content.strip()]
+    assert said == [*texts, *([reply.content] if reply else [])]
+
+
+def test_what_a_template_makes_of_messages_is_not_told_apart(
+    starter_vocabulary: Vocabulary,
+) -> None:
+    for template in (
+        "{% for m in messages %}{{ m.content[1:] }}{% endfor %}",
+        "{% for m in messages %}{{ m.content | length }}{% endfor %}",
+        "{% for m in messages %}{{ m.content | capitalize }}{% endfor %}",
+        "{{ messages[0].content }}",
+    ):
+        bench = Bench(starter_vocabulary, template)
+        request = GenerationRequest("r", conversation("Be kind.", "Hello there"))
+        assert bench.builder.said(request, bench.builder.build(request)) == ()
+
+
+def test_without_a_template_all_is_said(starter_vocabulary: Vocabulary) -> None:
+    builder = PromptBuilder(starter_vocabulary, None)
+    for request in (
+        GenerationRequest("r", conversation("Be kind.", "Hello")),
+        GenerationRequest("r", prompt="Be kind."),
+    ):
+        prompt = builder.build(request)
+        assert builder.said(request, prompt) == ((0, len(prompt.text)),)
 
 
 def test_a_message_is_counted_as_the_template_trims_it(starter_vocabulary: Vocabulary) -> None:
