@@ -14,8 +14,10 @@ from textual.binding import Binding, BindingType
 from textual.command import Provider
 from textual.filter import LineFilter
 from textual.screen import Screen
+from textual.theme import Theme
 
 from localchat.config import Settings
+from localchat.errors import LocalchatError
 from localchat.paths import Paths
 from localchat.tui import themes
 from localchat.tui.chats.chat import Chat
@@ -24,6 +26,7 @@ from localchat.tui.chats.run import News
 from localchat.tui.harmless import Harmless
 from localchat.tui.screens.main import MainScreen, Start
 
+_PATIENCE = 0.2  # seconds that downloads get to stop
 _SIGNALS = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)
 
 
@@ -60,7 +63,9 @@ class ChatApp(App[int]):
         for theme in themes.THEMES:
             self.register_theme(theme)
         background = os.environ.get("COLORFGBG", "")
-        self.theme = themes.suited(self.console.color_system, self.no_color, background)
+        suited = themes.suited(self.console.color_system, self.no_color, background)
+        chosen = self.main.remembered.theme
+        self.theme = chosen if chosen in self.available_themes else suited
 
     def get_line_filters(self) -> Sequence[LineFilter]:
         return [*super().get_line_filters(), self._harmless]
@@ -69,14 +74,25 @@ class ChatApp(App[int]):
         return self.main
 
     def on_mount(self) -> None:
+        self.theme_changed_signal.subscribe(self, self._keep_theme)
         loop = asyncio.get_running_loop()
         for number in _SIGNALS:
             with contextlib.suppress(NotImplementedError, RuntimeError, ValueError):
                 loop.add_signal_handler(number, self._leave_for, number)
 
+    def _keep_theme(self, theme: Theme) -> None:
+        self.main.remembered.theme = theme.name
+
     def tell(self, chat: Chat, news: News) -> None:
         """May be called in any thread."""
         self.main.post_message(MainScreen.ChatNews(chat, news))
+
+    def close(self) -> None:
+        """Ends what goes on, and keeps it; after the terminal has been given back."""
+        self.main.downloads.close(_PATIENCE)
+        self.chats.close()
+        with contextlib.suppress(OSError, LocalchatError):  # it is a convenience
+            self.main.remembered.save()
 
     async def action_quit(self) -> None:
         self.exit(0)

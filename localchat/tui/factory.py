@@ -39,9 +39,9 @@ def make_app(
 
 
 def run(app: ChatApp) -> int:
-    """Shows the application until it is left; its exit code. What goes on is ended and kept."""
+    """Shows the application until it is left; its exit code."""
     try:
         code = app.run()
     finally:
-        app.chats.close()
+        app.close()
     return code or 0

@@ -38,7 +38,7 @@ class Stage:
 
     @property
     def chat(self) -> Chat:
-        return self.app.main.chat
+        return self.app.main.chat_pane.chat
 
     @property
     def client(self) -> PacedClient:
@@ -46,7 +46,8 @@ class Stage:
 
     async def type(self, text: str) -> None:
         """Text into the prompt, without sending it."""
-        self.main.prompt.load(self.main.prompt.text + text)
+        prompt = self.main.chat_pane.prompt
+        prompt.load(prompt.text + text)
         await self.pilot.pause()
 
     async def say(self, text: str) -> None:
@@ -122,6 +123,6 @@ def stage(places: Paths) -> Opened:
                 await at.until(lambda: not app.main.is_loading_model)
                 yield at
         finally:
-            app.chats.close()
+            app.close()
 
     return opened

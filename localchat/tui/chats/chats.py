@@ -69,6 +69,13 @@ class Chats:
         """Those of which nothing is kept, and something was said; the newest first."""
         return [chat for chat in reversed(self._open) if chat.is_private and chat.messages]
 
+    def rename(self, conversation: str, title: str | None) -> None:
+        """As `Chat.rename`, also for a conversation that is not open."""
+        renamed = self.history.store().rename(conversation, title)
+        for chat in self._open:
+            if chat.id == conversation:
+                chat.conversation = renamed
+
     def delete(self, key: str) -> None:
         """Deletes a conversation for good. Waits for the disk; raises what the store raises."""
         for chat in [chat for chat in self._open if chat.key == key]:

@@ -68,6 +68,11 @@ class Engines:
                 return engine
             engine.client.close()
 
+    def has(self, name: str) -> bool:
+        """Whether a client can be lent at once."""
+        with self._lock:
+            return bool(self._idle.get(name))
+
     def give_back(self, name: str, engine: Engine) -> None:
         """After its reply has ended, well or not."""
         if engine.client.is_gone:

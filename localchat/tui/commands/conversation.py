@@ -17,60 +17,60 @@ if TYPE_CHECKING:
 async def new(screen: MainScreen, argument: str) -> None:
     screen.show(screen.chats.new())
     if argument:
-        screen.send(argument)
+        screen.chat_pane.send(argument)
 
 
 @command("incognito", "begin a chat of which nothing is kept")
 async def incognito(screen: MainScreen, argument: str) -> None:
     screen.show(screen.chats.new(is_private=True))
     if argument:
-        screen.send(argument)
+        screen.chat_pane.send(argument)
 
 
 @command("regen", "give another reply beside the last one", binding="chat.regenerate")
 async def regen(screen: MainScreen, argument: str) -> None:
     del argument
-    screen.refuse_while_busy()
+    screen.chat_pane.refuse_while_busy()
     if not screen.chat.messages:
         raise UsageError("There is no reply yet.")
     screen.chat.regenerate()
-    screen.show_messages()
+    screen.chat_pane.show_messages()
 
 
 @command("continue", "go on with a reply that was cut off", binding="chat.continue")
 async def go_on(screen: MainScreen, argument: str) -> None:
     del argument
-    screen.refuse_while_busy()
+    screen.chat_pane.refuse_while_busy()
     last = screen.chat.last_reply
     if last is None:
         raise UsageError("There is no reply to go on with.")
     screen.chat.continue_reply(last.id)
-    screen.show_messages()
+    screen.chat_pane.show_messages()
 
 
 @command("undo", "take back what you said last, and the reply to it")
 async def undo(screen: MainScreen, argument: str) -> None:
     del argument
-    screen.refuse_while_busy()
+    screen.chat_pane.refuse_while_busy()
     said = next((one for one in reversed(screen.chat.messages) if one.role == "user"), None)
     if said is None:
         raise UsageError("There is nothing to take back yet.")
     await aside(lambda: screen.chat.go_back(said.parent))
-    screen.show_messages()
-    screen.prompt.load(said.content)
+    screen.chat_pane.show_messages()
+    screen.chat_pane.prompt.load(said.content)
     screen.say("Taken back. It stays in the history, as a branch.")
 
 
 @command("edit", "write your last message, or message N, anew: a branch", argument="[N]")
 async def edit(screen: MainScreen, argument: str) -> None:
-    screen.begin_edit(_message(screen, argument, "user" if not argument else None))
+    screen.chat_pane.begin_edit(_message(screen, argument, "user" if not argument else None))
 
 
 @command(
     "branch", "go to another branch of message N, or of the last with branches", argument="[N]"
 )
 async def branch(screen: MainScreen, argument: str) -> None:
-    screen.refuse_while_busy()
+    screen.chat_pane.refuse_while_busy()
     chat = screen.chat
     if argument:
         message = _message(screen, argument)
@@ -82,7 +82,7 @@ async def branch(screen: MainScreen, argument: str) -> None:
     siblings = chat.alternatives.get(message, (message,))
     if len(siblings) == 1:
         raise UsageError("That message has no other version: edit or regenerate makes one.")
-    await screen.go_to(siblings[(siblings.index(message) + 1) % len(siblings)])
+    await screen.chat_pane.go_to(siblings[(siblings.index(message) + 1) % len(siblings)])
 
 
 @command("search", "search all conversations", argument="[words]", binding="sidebar.find")

@@ -31,8 +31,8 @@ class CommandProvider(Provider):
     def _run(self, one: ScreenCommand) -> None:
         assert isinstance(self.screen, MainScreen)
         if one.argument.startswith("<"):  # it can't do without
-            self.screen.prompt.load(f"/{one.name} ")
-            self.screen.prompt.focus()
+            self.screen.chat_pane.prompt.load(f"/{one.name} ")
+            self.screen.chat_pane.prompt.focus()
         else:
             self.screen.action_command(one.name)
 

@@ -97,7 +97,7 @@ async def think(screen: MainScreen, argument: str) -> None:
     if argument:
         await set_value(screen, f"reasoning {argument}")
     else:
-        screen.transcript.action_thinking()
+        screen.chat_pane.transcript.action_thinking()
 
 
 @command("image", "attach a picture", argument="<file>")
@@ -114,4 +114,4 @@ async def image(screen: MainScreen, argument: str) -> None:
 async def file(screen: MainScreen, argument: str) -> None:
     if not argument:
         raise UsageError("Which file?", "/file PATH, or type @ to choose one")
-    screen.prompt.attach(Path(argument).expanduser())
+    screen.chat_pane.prompt.attach(Path(argument).expanduser())

@@ -38,7 +38,7 @@ async def context(screen: MainScreen, argument: str) -> None:
 async def compare(screen: MainScreen, argument: str) -> None:
     from localchat.tui.screens.compare import CompareScreen
 
-    screen.refuse_while_busy()
+    screen.chat_pane.refuse_while_busy()
     await screen.app.push_screen(CompareScreen(screen, argument))
 
 

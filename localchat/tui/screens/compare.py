@@ -172,7 +172,7 @@ class CompareScreen(Screen[None]):
 
     def _ask(self, text: str) -> None:
         try:
-            self._main.refuse_while_busy()
+            self._main.chat_pane.refuse_while_busy()
         except LocalchatError as error:
             self._main.complain(error)
             return
@@ -290,7 +290,7 @@ class CompareScreen(Screen[None]):
 
     def _close(self) -> None:
         self.dismiss(None)
-        self._main.show_messages()
+        self._main.chat_pane.show_messages()
 
     def _show_hint(self) -> None:
         if not self._has_asked:

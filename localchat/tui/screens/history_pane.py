@@ -5,19 +5,19 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Iterable
-from typing import ClassVar
+from dataclasses import dataclass
 
 from textual import on, work
 from textual.app import ComposeResult
-from textual.binding import Binding, BindingType
 from textual.containers import Vertical
 from textual.message import Message
 
-from localchat.errors import LocalchatError
 from localchat.store.records import Conversation, Hit
+from localchat.tui.aside import aside
 from localchat.tui.chats.chat import Chat
 from localchat.tui.chats.chats import Chats
 from localchat.tui.chats.deletions import Deletion
+from localchat.tui.screens.telling import Telling
 from localchat.tui.widgets.sidebar.sidebar import Sidebar
 
 _PAGE = 100  # conversations that are read at once
@@ -27,33 +27,18 @@ DELETION_DELAY = 8.0
 """Seconds in which a deletion can be undone."""
 
 
-class HistoryPane(Vertical):
+class HistoryPane(Vertical, Telling):
     """Lets `Sidebar.Chosen` and `Sidebar.NewAsked` through; the rest is done here."""
 
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("u,ctrl+z", "undo", "Undo the deletion", id="sidebar.undo"),
-    ]
-
+    @dataclass
     class Deleted(Message):
-        """A conversation is gone from the list."""
+        """A conversation is out of the list."""
 
-        def __init__(self, conversation: str) -> None:
-            super().__init__()
-            self.conversation = conversation
+        conversation: str
 
-    class Failed(Message):
-        """The history could not do what was asked."""
-
-        def __init__(self, error: LocalchatError) -> None:
-            super().__init__()
-            self.error = error
-
-    class Told(Message):
-        """Something was done that the user is to know."""
-
-        def __init__(self, sentence: str) -> None:
-            super().__init__()
-            self.sentence = sentence
+    @dataclass
+    class Changed(Message):
+        """What the chat on the screen shows may have changed."""
 
     def __init__(self, chats: Chats, *, id: str | None = None) -> None:  # noqa: A002
         super().__init__(id=id)
@@ -82,32 +67,25 @@ class HistoryPane(Vertical):
 
     # reading
 
-    @work(thread=True, exclusive=True, group="list")
-    def reload(self) -> None:
+    @work(exclusive=True, group="list")
+    async def reload(self) -> None:
         """Reads the list anew, as far as it was shown."""
         count = max(_PAGE, len(self._listed))
-        try:
-            found = self._chats.history.store().newest(count)
-        except LocalchatError as error:
-            self.post_message(self.Failed(error))
-            return
-        listed = [one.conversation for one in found]
-        self.app.call_from_thread(self._show, listed, len(found) == count)
+        with self.telling():
+            found = await aside(lambda: self._chats.history.store().newest(count))
+            self._show([one.conversation for one in found], len(found) == count)
 
     @on(Sidebar.MoreAsked)
-    def _more(self, event: Sidebar.MoreAsked) -> None:
+    def _more_asked(self, event: Sidebar.MoreAsked) -> None:
         event.stop()
         self._read_more(event.after)
 
-    @work(thread=True, exclusive=True, group="list")
-    def _read_more(self, after: Conversation) -> None:
-        try:
-            found = self._chats.history.store().newest(_PAGE, after)
-        except LocalchatError as error:
-            self.post_message(self.Failed(error))
-            return
-        listed = [*self._listed, *(one.conversation for one in found)]
-        self.app.call_from_thread(self._show, listed, len(found) == _PAGE)
+    @work(exclusive=True, group="list")
+    async def _read_more(self, after: Conversation) -> None:
+        with self.telling():
+            found = await aside(lambda: self._chats.history.store().newest(_PAGE, after))
+            listed = [*self._listed, *(one.conversation for one in found)]
+            self._show(listed, len(found) == _PAGE)
 
     def _show(self, listed: list[Conversation], has_more: bool) -> None:
         self._listed = listed
@@ -124,14 +102,10 @@ class HistoryPane(Vertical):
     @work(exclusive=True, group="search")
     async def _search(self, text: str) -> None:
         await asyncio.sleep(_TYPING)
-        try:
-            hits = await asyncio.to_thread(self._find, text)
-        except LocalchatError as error:
-            self.post_message(self.Failed(error))
-            return
-        self._sidebar.show_hits(
-            text, [hit for hit in hits if hit.conversation.id not in self._hidden]
-        )
+        with self.telling():
+            hits = await aside(lambda: self._find(text))
+            found = [hit for hit in hits if hit.conversation.id not in self._hidden]
+            self._sidebar.show_hits(text, found)
 
     def _find(self, text: str) -> list[Hit]:
         return self._chats.history.store().search(text, _HITS, is_complete=False)
@@ -142,18 +116,17 @@ class HistoryPane(Vertical):
     def _renamed(self, event: Sidebar.Renamed) -> None:
         event.stop()
         if any(chat.key == event.conversation for chat in self._chats.private):
-            self.post_message(self.Told("Nothing of that chat is kept, so it keeps no title."))
+            self.say("Nothing of that chat is kept, so it keeps no title.")
             self._show(self._listed, has_more=False)
             return
         self._rename(event.conversation, event.title)
 
-    @work(thread=True)
-    def _rename(self, conversation: str, title: str) -> None:
-        try:
-            self._chats.history.store().rename(conversation, title or None)
-        except LocalchatError as error:
-            self.post_message(self.Failed(error))
-        self.app.call_from_thread(self.reload)
+    @work
+    async def _rename(self, conversation: str, title: str) -> None:
+        with self.telling():
+            await aside(lambda: self._chats.rename(conversation, title or None))
+        self.post_message(self.Changed())
+        self.reload()
 
     @on(Sidebar.DeleteAsked)
     def _delete(self, event: Sidebar.DeleteAsked) -> None:
@@ -175,24 +148,25 @@ class HistoryPane(Vertical):
         """Deletes it for good in some seconds."""
         self._chats.deletions.add(deletion)
         self.set_timer(DELETION_DELAY, lambda: self._carry_out(deletion))
-        self.post_message(self.Told(f"Deleted {deletion.what}. Ctrl+Z brings it back."))
+        self.say(f"Deleted {deletion.what}. Ctrl+Z brings it back.")
 
-    @work(thread=True)
-    def _carry_out(self, deletion: Deletion) -> None:
-        try:
-            self._chats.deletions.carry_out(deletion)
-        except LocalchatError as error:
-            deletion.undo()
-            self.post_message(self.Failed(error))
-        self.app.call_from_thread(self.reload)
+    @work
+    async def _carry_out(self, deletion: Deletion) -> None:
+        with self.telling():
+            await aside(lambda: self._chats.deletions.carry_out(deletion))
+        self.post_message(self.Changed())
+        self.reload()
 
-    async def action_undo(self) -> None:
+    @work
+    async def undo_deletion(self) -> None:
         """Brings back what was deleted last."""
-        deletion = self._chats.deletions.undo()
-        if deletion is None:
-            self.post_message(self.Told("There is no deletion to undo."))
-            return
-        self.post_message(self.Told(f"Brought back {deletion.what}."))
+        with self.telling():
+            deletion = await aside(self._chats.deletions.undo)
+            if deletion is None:
+                self.say("There is no deletion to undo.")
+                return
+            self.say(f"Brought back {deletion.what}.")
+        self.post_message(self.Changed())
         self.reload()
 
 

@@ -7,44 +7,40 @@ It shows one chat and carries what widgets ask for to it. What a command does is
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar
 
 from textual import on, work
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.containers import Horizontal, Vertical
+from textual.containers import Horizontal
 from textual.events import Key, Resize
 from textual.message import Message
 from textual.screen import Screen
 
 from localchat.config import Settings
-from localchat.errors import LocalchatError, ModelNotFound, UsageError
+from localchat.errors import ModelNotFound
 from localchat.paths import Paths
 from localchat.sanitize import clean
-from localchat.store.records import StoredMessage
 from localchat.tui.aside import aside
 from localchat.tui.chats.chat import Chat
 from localchat.tui.chats.chats import Chats
-from localchat.tui.chats.deletions import Deletion
 from localchat.tui.chats.run import News
 from localchat.tui.chats.settings import ChatSettings
 from localchat.tui.models.downloads import Download, Downloads
+from localchat.tui.remembered import Remembered
+from localchat.tui.screens.chat_pane import ChatPane
 from localchat.tui.screens.history_pane import HistoryPane
-from localchat.tui.widgets.prompt.area import PromptArea
+from localchat.tui.screens.telling import Failed, Telling, Told
 from localchat.tui.widgets.prompt.commands import Command
 from localchat.tui.widgets.prompt.prompt import Prompt
 from localchat.tui.widgets.sidebar.sidebar import Sidebar
 from localchat.tui.widgets.status_line import StatusLine
-from localchat.tui.widgets.transcript import asked
-from localchat.tui.widgets.transcript.transcript import Transcript
 
 _NARROW = 90  # columns below which the sidebar lies over the chat
 _RECALLED = 200  # prompts that Up brings back
 _TWICE = 2.0  # seconds in which a second Ctrl+C means leaving
-_PENDING = 0  # no stored message has this id
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +53,7 @@ class Start:
     """Whether nothing of the first chat is to be kept."""
 
 
-class MainScreen(Screen[None]):
+class MainScreen(Screen[None], Telling):
     """Shows one chat; the others go on behind it."""
 
     AUTO_FOCUS = "#prompt PromptArea"
@@ -69,6 +65,7 @@ class MainScreen(Screen[None]):
         Binding("ctrl+r", "command('regen')", "Another reply", id="chat.regenerate", priority=True),
         Binding("ctrl+l", "command('continue')", "Go on", id="chat.continue", priority=True),
         Binding("ctrl+t", "command('think')", "Thoughts", id="chat.thinking", priority=True),
+        Binding("ctrl+z", "undo_deletion", "Undo a deletion", id="chat.undo_deletion"),
         Binding("ctrl+b", "toggle_sidebar", "Conversations", id="sidebar.toggle", priority=True),
         Binding("ctrl+f", "command('search')", "Search", id="sidebar.find", priority=True),
         Binding("ctrl+o", "command('model')", "Models", id="chat.models", priority=True),
@@ -98,22 +95,23 @@ class MainScreen(Screen[None]):
         self.chats = chats
         self.settings = settings
         self.places = places
-        self.chat = chats.new(is_private=start.is_private)
+        self.remembered = Remembered(places.state)
+        self._first = chats.new(is_private=start.is_private)
         self._start = start
         self.downloads = Downloads(places, self._downloaded, offline=settings.offline)
         self.listeners: list[Callable[[Chat, News], None]] = []
         """Screens over this one that want to hear of replies, too."""
         self.is_loading_model = False
-        self._editing: int | None = None
         self._interrupted = -_TWICE
 
     @property
-    def prompt(self) -> Prompt:
-        return self.query_one("#prompt", Prompt)
+    def chat(self) -> Chat:
+        """The one on the screen."""
+        return self.chat_pane.chat
 
     @property
-    def transcript(self) -> Transcript:
-        return self.query_one("#transcript", Transcript)
+    def chat_pane(self) -> ChatPane:
+        return self.query_one("#chat", ChatPane)
 
     @property
     def history_pane(self) -> HistoryPane:
@@ -126,12 +124,11 @@ class MainScreen(Screen[None]):
     def compose(self) -> ComposeResult:
         with Horizontal(id="columns"):
             yield HistoryPane(self.chats, id="sidebar")
-            with Vertical(id="chat"):
-                yield Transcript(id="transcript")
-                yield Prompt(id="prompt")
+            yield ChatPane(self._first, self.remembered, self.places, id="chat")
         yield StatusLine(id="status")
 
     def on_mount(self) -> None:
+        self.history_pane.set_class(self.remembered.is_sidebar_folded, "-folded")
         self._show_status()
         # What takes time begins when there is something to look at.
         self.call_after_refresh(self._begin)
@@ -145,17 +142,19 @@ class MainScreen(Screen[None]):
     async def _begin(self) -> None:
         from localchat.tui.commands import TABLE
 
-        self.prompt.commands = [Command(*one[:3]) for one in TABLE.values()]
-        self.warm()
+        self.chat_pane.prompt.commands = [Command(*one[:3]) for one in TABLE.values()]
+        if self._start.conversation is None:
+            self.warm()
         self.history_pane.reload()
         with self.telling():
             store = await aside(self.chats.history.store)
-            self.prompt.history = await aside(lambda: store.prompts(_RECALLED))
+            self.chat_pane.prompt.history = await aside(lambda: store.prompts(_RECALLED))
             for note in store.notes:
                 self.say(note)
         if self._start.conversation is not None:
             with self.telling():
                 await self.open(self._start.conversation)
+            self.warm()
 
     @work(exclusive=True, group="warm")
     async def warm(self) -> None:
@@ -181,21 +180,13 @@ class MainScreen(Screen[None]):
 
     def show(self, chat: Chat) -> None:
         """Brings a chat to the screen; another one goes on behind it."""
-        self.chat = chat
         self.history_pane.remove_class("-open")
-        chat.is_unseen = False
-        self.end_edit()
-        self.show_messages()
-        self.prompt.focus()
+        self.chat_pane.show(chat)
+        if not chat.context and self.chats.engines.has(chat.settings.model):
+            self.warm()
 
-    def show_messages(self) -> None:
-        """Shows what the chat is now."""
-        chat = self.chat
-        messages = list(chat.messages)
-        if chat.pending is not None:
-            messages.append(_unstored(chat.pending))
-        self.transcript.show(messages, chat.alternatives, chat.live)
-        self.prompt.is_busy = chat.is_busy
+    @on(ChatPane.Shown)
+    def _shown(self) -> None:
         self._show_status()
         self._mark_chats()
 
@@ -219,55 +210,18 @@ class MainScreen(Screen[None]):
             (chat.key for chat in self.chats.unseen),
         )
 
-    def say(self, sentence: str) -> None:
-        """Tells the user something that needs no answer."""
-        self.notify(clean(sentence), markup=False)
+    @on(Told)
+    def _told(self, event: Told) -> None:
+        self.notify(clean(event.sentence), markup=False)
 
-    def complain(self, error: LocalchatError) -> None:
-        """Tells what went wrong, and what to do."""
+    @on(Failed)
+    def _failed(self, event: Failed) -> None:
+        """What went wrong, and what to do."""
+        error = event.error
         hint = f"\n{clean(error.hint)}" if error.hint else ""
         self.notify(f"{clean(str(error))}{hint}", severity="error", timeout=10, markup=False)
 
     # the chat
-
-    def send(self, text: str) -> None:
-        """Goes on with what the user says, or with what they wrote anew."""
-        edited = self._editing
-        if edited is None:
-            self.ask(lambda chat: chat.send(text))
-        else:
-            self.ask(lambda chat: chat.edit(edited, text))
-        self.end_edit()
-
-    def ask(self, begin: Callable[[Chat], None]) -> None:
-        """Has the chat begin a reply. Raises UsageError while another one is being written."""
-        self.refuse_while_busy()
-        begin(self.chat)
-        self.show_messages()
-
-    def refuse_while_busy(self) -> None:
-        """Raises UsageError while a reply is being written."""
-        if self.chat.is_busy:
-            raise UsageError("A reply is being written.", "Esc stops it.")
-
-    def begin_edit(self, message: int) -> None:
-        """Puts a message into the prompt; what is sent then takes its place, as a branch."""
-        self.refuse_while_busy()
-        found = next(one for one in self.chat.messages if one.id == message)
-        self._editing = message
-        self.prompt.border_title = "Editing: Enter makes a branch, Esc leaves it"
-        self.prompt.load(found.content)
-        self.prompt.focus()
-
-    def end_edit(self) -> None:
-        self._editing = None
-        self.prompt.border_title = None
-
-    async def go_to(self, message: int) -> None:
-        """Shows the branch through a message."""
-        self.refuse_while_busy()
-        await aside(lambda: self.chat.show_sibling(message))
-        self.show_messages()
 
     async def change(self, settings: ChatSettings) -> None:
         """Further turns of the chat are made with these."""
@@ -281,33 +235,9 @@ class MainScreen(Screen[None]):
     def _downloaded(self, download: Download) -> None:
         """In the thread of the download."""
         if download.error is not None:
-            self.app.call_from_thread(self.complain, download.error)
+            self.complain(download.error)
         elif download.model is not None:
-            self.app.call_from_thread(self.say, f"{download.model} is here: /model chooses it.")
-
-    async def go_back(self, message: int | None) -> None:
-        """Ends the conversation with a message; what followed stays, as a branch."""
-        self.refuse_while_busy()
-        await aside(lambda: self.chat.go_back(message))
-        self.show_messages()
-
-    async def delete(self, message: int) -> None:
-        """Takes a message and what followed it out of sight; for good only a little later."""
-        self.refuse_while_busy()
-        chat = self.chat
-        found = next(one for one in chat.messages if one.id == message)
-        await self.go_back(found.parent)
-        deletion = Deletion(
-            "the message",
-            lambda: chat.delete(message),
-            lambda: chat.show_sibling(message),
-        )
-        self.history_pane.put_off(deletion)
-
-    def copy(self, text: str, what: str) -> None:
-        """Puts text into the clipboard, by the terminal."""
-        self.app.copy_to_clipboard(text)
-        self.say(f"Copied {what}.")
+            self.say(f"{download.model} is here: /model chooses it.")
 
     @on(ChatNews)
     def _heard(self, event: ChatNews) -> None:
@@ -316,14 +246,16 @@ class MainScreen(Screen[None]):
             hear(chat, news)
         if chat is self.chat:
             if news == "streamed" and chat.live is not None:
-                self.transcript.stream(chat.live)
+                self.chat_pane.stream(chat.live)
                 self._show_status()
             else:
-                self.show_messages()
+                self.chat_pane.show_messages()
         elif news == "ended":
             chat.is_unseen = True
         if news == "streamed":
             return
+        if news == "began":
+            self.chat_pane.begun(chat)
         if news == "ended":
             self._tell_end(chat)
         self._mark_chats()
@@ -332,9 +264,8 @@ class MainScreen(Screen[None]):
     def _tell_end(self, chat: Chat) -> None:
         run = chat.run
         assert run is not None
-        said = chat.take_back()
-        if said is not None and chat is self.chat and not self.prompt.text:
-            self.prompt.load(said)
+        if chat is self.chat:
+            self.chat_pane.end_reply()
         if run.error is not None:
             self.complain(run.error)
         elif run.trimmed is not None:
@@ -353,38 +284,26 @@ class MainScreen(Screen[None]):
         with self.telling():
             await TABLE[name].action(self, argument)
 
-    @contextmanager
-    def telling(self) -> Iterator[None]:
-        """Tells the user what goes wrong."""
-        try:
-            yield
-        except LocalchatError as error:
-            self.complain(error)
-        except OSError as error:
-            self.complain(LocalchatError(f"The system refused: {error}."))
-
     def action_leave(self) -> None:
         """Esc: ends what is going on, the nearest first."""
-        if self._editing is not None:
-            self.end_edit()
-            self.prompt.load("")
-        elif self.chat.is_busy:
+        if self.chat_pane.end_edit():
+            return
+        if self.chat.is_busy:
             self.chat.stop()
             self._show_status()
         else:
-            self.prompt.focus()
+            self.history_pane.remove_class("-open")
+            self.chat_pane.prompt.focus()
 
     def action_interrupt(self) -> None:
         """Ctrl+C: copies what is selected, stops the reply, or clears the prompt; twice, leaves."""
-        area = self.prompt.query_one(PromptArea)
-        selected = self.get_selected_text() or area.selected_text
-        if selected:
-            self.copy(selected, "what was selected")
+        if selected := self.chat_pane.selected:
+            self.chat_pane.copy(selected, "what was selected")
         elif self.chat.is_busy:
             self.chat.stop()
             self._show_status()
-        elif area.text:
-            area.clear()
+        elif self.chat_pane.clear():
+            return
         elif time.monotonic() - self._interrupted < _TWICE:
             self.app.exit(0)
         else:
@@ -393,68 +312,34 @@ class MainScreen(Screen[None]):
 
     def action_toggle_sidebar(self) -> None:
         pane = self.history_pane
-        pane.toggle_class("-open" if self.has_class("-narrow") else "-folded")
+        if self.has_class("-narrow"):
+            pane.toggle_class("-open")
+        else:
+            pane.toggle_class("-folded")
+            self.remembered.is_sidebar_folded = pane.has_class("-folded")
         if pane.display:
             pane.focus_list()
         else:
-            self.prompt.focus()
+            self.chat_pane.prompt.focus()
+
+    def action_undo_deletion(self) -> None:
+        self.history_pane.undo_deletion()
 
     def on_key(self, event: Key) -> None:
         """What is typed while nothing has the focus is meant for the prompt."""
         if self.focused is None and event.is_printable and event.character:
-            self.prompt.focus()
-            self.prompt.query_one(PromptArea).insert(event.character)
+            self.chat_pane.insert(event.character)
             event.stop()
 
     # what widgets ask for
-
-    @on(Prompt.Submitted)
-    def _submitted(self, event: Prompt.Submitted) -> None:
-        with self.telling():
-            self.send(event.text)
 
     @on(Prompt.CommandGiven)
     def _command_given(self, event: Prompt.CommandGiven) -> None:
         self.action_command(event.name, event.argument)
 
-    @on(asked.EditAsked)
-    async def _edit_asked(self, event: asked.EditAsked) -> None:
-        with self.telling():
-            self.begin_edit(event.message_id)
-
-    @on(asked.RegenerateAsked)
-    def _regenerate_asked(self, event: asked.RegenerateAsked) -> None:
-        with self.telling():
-            self.ask(lambda chat: chat.regenerate(event.message_id))
-
-    @on(asked.ContinueAsked)
-    def _continue_asked(self, event: asked.ContinueAsked) -> None:
-        with self.telling():
-            self.ask(lambda chat: chat.continue_reply(event.message_id))
-
-    @on(asked.SiblingAsked)
-    async def _sibling_asked(self, event: asked.SiblingAsked) -> None:
-        with self.telling():
-            await self.go_to(event.message_id)
-
-    @on(asked.BranchAsked)
-    async def _branch_asked(self, event: asked.BranchAsked) -> None:
-        with self.telling():
-            await self.go_back(event.message_id)
-            self.prompt.focus()
-
-    @on(asked.DeleteAsked)
-    async def _delete_asked(self, event: asked.DeleteAsked) -> None:
-        with self.telling():
-            await self.delete(event.message_id)
-
-    @on(asked.CopyAsked)
-    def _copy_asked(self, event: asked.CopyAsked) -> None:
-        self.copy(event.text, event.what)
-
-    @on(asked.LinkChosen)
-    def _link_chosen(self, event: asked.LinkChosen) -> None:
-        self.copy(event.url, "the address: nothing is opened from here")
+    @on(ChatPane.DeletionAsked)
+    def _deletion_asked(self, event: ChatPane.DeletionAsked) -> None:
+        self.history_pane.put_off(event.deletion)
 
     @on(Sidebar.Chosen)
     async def _chosen(self, event: Sidebar.Chosen) -> None:
@@ -466,18 +351,15 @@ class MainScreen(Screen[None]):
         if event.conversation == self.chat.key:
             self.action_command("new")
 
-    @on(HistoryPane.Failed)
-    def _failed(self, event: HistoryPane.Failed) -> None:
-        self.complain(event.error)
-
-    @on(HistoryPane.Told)
-    def _told(self, event: HistoryPane.Told) -> None:
-        self.say(event.sentence)
+    @on(HistoryPane.Changed)
+    async def _changed(self) -> None:
+        """By what the list did: a deletion, or its undoing."""
+        chat = self.chat
+        if not chat.is_busy:
+            with self.telling():
+                await aside(chat.load)
+            self.chat_pane.show_messages()
 
     @on(Sidebar.NewAsked)
     def _new_asked(self) -> None:
         self.action_command("new")
-
-
-def _unstored(text: str) -> StoredMessage:
-    return StoredMessage(_PENDING, "", None, "user", text, "", time.time(), "complete")

@@ -62,7 +62,7 @@ async def test_the_prompt_comes_back_when_a_turn_fails(stage: Opened) -> None:
         await at.say("Too long")
         at.client.fail("The prompt is longer than the context.", "Shorten it.")
         await at.until(lambda: not at.chat.is_busy)
-        assert at.main.prompt.text == "Too long"
+        assert at.main.chat_pane.prompt.text == "Too long"
         assert any("longer than the context" in note for note in at.notes)
 
 
@@ -76,7 +76,7 @@ async def test_the_prompt_comes_back_when_there_is_no_engine(stage: Opened) -> N
         at.app.chats.engines._open = refuse  # type: ignore[assignment]
         await at.say("Are you there?")
         await at.until(lambda: not at.chat.is_busy)
-        assert at.main.prompt.text == "Are you there?"
+        assert at.main.chat_pane.prompt.text == "Are you there?"
         assert "can't be loaded" in at.notes[-1]
         assert at.chat.messages == []
 

@@ -1,0 +1,136 @@
+"""The chat screen as users meet it: the real command, the real model, a real terminal."""
+
+from __future__ import annotations
+
+import signal
+from pathlib import Path
+
+import pytest
+
+from localchat.paths import Paths
+from localchat.store.store import Store
+from tests.conftest import CommandRunner
+from tests.tui.terminal import Terminal
+
+READY = "ready"
+# What leaves a terminal as it was found: the other screen, the mouse, pasted text, the cursor.
+RESTORED = (b"\x1b[?1049l", b"\x1b[?1000l", b"\x1b[?2004l", b"\x1b[?25h")
+
+
+@pytest.fixture(autouse=True)
+def _one_thread(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a busy machine two threads that wait for each other are several times slower."""
+    monkeypatch.setenv("LOCALCHAT_THREADS", "1")
+
+
+def loaded(text: str) -> bool:
+    return READY in text and "/8,192" in text
+
+
+def test_ask_stop_branch_and_go_on_after_a_kill(installed_starter: Path, places: Paths) -> None:
+    with Terminal() as at:
+        at.until(loaded)
+        at.type("Count from one to ninety in words.\r")
+        at.until(lambda text: "generating" in text and "wo" in text)
+        at.type("\x1b")  # Esc
+        at.until(lambda text: READY in text)
+        at.type("\x12")  # Ctrl+R
+        at.until(lambda text: "2/2" in text)
+        at.until(lambda text: "generating" in text)
+        at.signal(signal.SIGKILL)
+        assert at.wait() == -signal.SIGKILL
+    with Store.open(places) as store:
+        latest = store.latest()
+        assert latest is not None
+        tree = store.tree(latest.id)
+    assert [one.role for one in tree] == ["user", "assistant", "assistant"]
+    assert [one.state for one in tree[1:]] == ["incomplete", "incomplete"]
+    assert tree[1].content
+    with Terminal("chat", "-c") as at:
+        at.until(lambda text: loaded(text) and "Count from one to ninety" in text)
+        at.type("\x0c")  # Ctrl+L: go on
+        at.until(lambda text: "generating" in text)
+        at.type("\x1b")
+        at.until(lambda text: READY in text)
+        at.type("\x11")  # Ctrl+Q
+        assert at.wait() == 0
+        assert all(mode in at.written for mode in RESTORED)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+def test_a_signal_restores_the_terminal_and_keeps_the_reply(
+    installed_starter: Path, places: Paths, number: signal.Signals
+) -> None:
+    with Terminal() as at:
+        at.until(loaded)
+        at.type("Count from one to ninety in words.\r")
+        at.until(lambda text: "generating" in text and "wo" in text)
+        at.signal(number)
+        assert at.wait() == 128 + number
+        assert all(mode in at.written for mode in RESTORED)
+        assert b"Traceback" not in at.written
+    with Store.open(places) as store:
+        latest = store.latest()
+        assert latest is not None
+        reply = store.path(latest.id)[-1]
+    assert reply.state == "incomplete"
+    assert "wo" in reply.content.lower()
+
+
+def test_a_window_that_is_closed_keeps_the_reply(installed_starter: Path, places: Paths) -> None:
+    with Terminal() as at:
+        at.until(loaded)
+        at.type("Count from one to ninety in words.\r")
+        at.until(lambda text: "generating" in text and "wo" in text)
+        at.hang_up()
+        assert at.wait() in (128 + signal.SIGHUP, -signal.SIGHUP)
+    with Store.open(places) as store:
+        latest = store.latest()
+        assert latest is not None
+        reply = store.path(latest.id)[-1]
+    assert reply.state == "incomplete"
+    assert reply.content
+
+
+def test_without_a_terminal_it_says_what_to_type(localchat: CommandRunner) -> None:
+    done = localchat("chat")
+    assert done.returncode == 2
+    assert "needs a terminal" in done.stderr
+    assert 'localchat "Why is the sky blue?"' in done.stderr
+    assert done.stdout == ""
+
+
+def test_a_terminal_that_can_do_nothing_is_refused() -> None:
+    with Terminal("chat", env={"TERM": "dumb"}) as at:
+        assert at.wait() == 2
+        assert b"\x1b[?1049h" not in at.written
+
+
+def test_any_size_at_any_time(installed_starter: Path) -> None:
+    with Terminal() as at:
+        at.until(loaded)
+        at.type("Count from one to ninety in words.\r")
+        at.until(lambda text: "generating" in text)
+        for step in range(100):
+            at.resize(1 + (step * 37) % 200, 1 + (step * 17) % 60)
+            at.signal(signal.SIGWINCH)
+        at.resize(100, 30)
+        at.until(lambda text: "Count from one" in text)
+        at.type("\x11")
+        assert at.wait() == 0
+        assert b"Traceback" not in at.written
+
+
+@pytest.mark.parametrize(
+    "env", [{"NO_COLOR": "1"}, {"TERM": "linux", "COLORTERM": ""}, {"LC_ALL": "C"}]
+)
+def test_poorer_terminals(env: dict[str, str]) -> None:
+    with Terminal("chat", env=env) as at:
+        at.until(lambda text: "not installed" in text)
+        if "NO_COLOR" in env:
+            assert b"\x1b[38;2" not in at.written
+        if env.get("TERM") == "linux":
+            assert b"38;2;" not in at.written
+            assert b"38;5;" not in at.written
+        at.type("\x1b\x11")
+        at.wait()
