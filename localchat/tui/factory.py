@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from localchat.config import Settings
 from localchat.paths import Paths
+from localchat.tui import pastes
 from localchat.tui.app import ChatApp
 from localchat.tui.chats.chat import Chat
 from localchat.tui.chats.chats import Chats
@@ -40,6 +41,7 @@ def make_app(
 
 def run(app: ChatApp) -> int:
     """Shows the application until it is left; its exit code."""
+    pastes.take_whole()
     try:
         code = app.run()
     finally:
