@@ -10,7 +10,7 @@ import contextlib
 import errno
 import json
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Literal, Protocol, get_args
 
@@ -82,9 +82,8 @@ class Output:
         self._files: list[IO[str]] = []
         self._writers: list[Writer] = []
 
-    def refuse_foreign(self, journal: Journal) -> None:
-        """Raises UsageError for a file that this run has not written, or not so."""
-        stamps = journal.stamps()
+    def refuse_foreign(self, stamps: Mapping[str, str]) -> None:
+        """Raises UsageError for a file that the run of these stamps hasn't written, or not so."""
         for path in self._paths:
             found, known = _stamp(path), stamps.get(str(path), "")
             if found is None or found in known.split() or known.split()[:1] == [_inode(path)]:

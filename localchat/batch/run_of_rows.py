@@ -10,7 +10,7 @@ from pathlib import Path
 from queue import Empty
 
 from localchat.batch import output as outputs
-from localchat.batch.beside import Beside, looks
+from localchat.batch.beside import Beside, folder_of, looks
 from localchat.batch.flight import End, Flight
 from localchat.batch.intake import Intake, Known
 from localchat.batch.journal import Entry, Finished, Journal, entry_of
@@ -100,7 +100,7 @@ class RunOfRows:
         Raises UsageError for what makes no sense, and for an output that is not this run's.
         """
         requests = Requests(plan)
-        _check_columns(requests, source)
+        check_columns(requests, source)
         path = Path(manner.output)
         self._output = Output(
             path,
@@ -121,6 +121,8 @@ class RunOfRows:
         self._unkept: list[Finished | Known] = []
         with contextlib.ExitStack() as opening:
             opening.callback(source.close)
+            if not folder_of(path).exists():
+                self._output.refuse_foreign({})
             self._beside = Beside(path)
             opening.callback(self._beside.close)
             if manner.restart:
@@ -128,7 +130,7 @@ class RunOfRows:
             self._beside.begin(plan, source)
             self.input_has_changed = _has_changed(self._beside, source)
             self._journal = opening.enter_context(contextlib.closing(self._beside.journal()))
-            self._output.refuse_foreign(self._journal)
+            self._output.refuse_foreign(self._journal.stamps())
             self._has_known = self._journal.counts()[0] > 0
             self._resources = opening.pop_all()
         # Only of an input that is another by now, rows can be gone.
@@ -197,8 +199,7 @@ class RunOfRows:
                 one = self._flight.results.get_nowait()
                 if not isinstance(one, End):
                     rest.append(one)
-        if self._unkept or rest:
-            self._keep(self._unkept + rest)
+        self._keep(self._unkept + rest)
         whole = self.is_complete and self._intake.is_whole
         # What the input has no longer is left out; only a run that has seen all of it can tell.
         if whole and self._may_have_gone and self._lookups is not None:
@@ -269,12 +270,12 @@ class RunOfRows:
     def _forget(self) -> None:
         if self._beside.manifest is not None:
             with contextlib.closing(self._beside.journal()) as journal:
-                self._output.refuse_foreign(journal)
+                self._output.refuse_foreign(journal.stamps())
             self._output.remove()
         self._beside.clear()
 
 
-def _check_columns(requests: Requests, source: Input) -> None:
+def check_columns(requests: Requests, source: Input) -> None:
     """Raises UsageError for a prompt that no row of a table could fill."""
     if source.columns is None:
         return
@@ -282,8 +283,9 @@ def _check_columns(requests: Requests, source: Input) -> None:
         if name not in source.columns:
             known = ", ".join(source.columns[:20])
             raise UsageError(
-                f"{source.name} has no column {name!r}{perhaps(name, source.columns)}.",
-                f"Its columns are: {known}",
+                f"{source.name} has no column {name!r}{perhaps(name, source.columns)}. It has:"
+                f" {known}.",
+                'Name one of them: --prompt "… {column}"',
             )
 
 

@@ -19,6 +19,7 @@ from localchat.batch import asked
 from localchat.batch.intake import sample_of
 from localchat.batch.readers.source import FORMATS, Source
 from localchat.batch.run_of_rows import Manner, RunOfRows
+from localchat.cli.batch import dry_run as dry
 from localchat.cli.batch import progress, summary
 from localchat.cli.engine import engine_options, find_model, opened_engine
 from localchat.cli.options import draw_options, preset_options
@@ -30,7 +31,7 @@ from localchat.session.loading import load_options
 
 @click.command("run")
 @click.argument("source", metavar="IN")
-@click.option("-o", "--output", "target", required=True, metavar="OUT", help="Where answers go.")
+@click.option("-o", "--output", "target", metavar="OUT", help="Where answers go.")
 @click.option("--prompt", metavar="TEXT", help="What to ask: {column} is a row's own text.")
 @click.option("-s", "--system", metavar="TEXT", help="Instructions that come before each prompt.")
 @preset_options
@@ -84,13 +85,16 @@ from localchat.session.loading import load_options
 @click.option(
     "--sample", type=click.IntRange(1), metavar="N", help="Take N rows at random, always the same."
 )
+@click.option(
+    "--dry-run", is_flag=True, help="Show the first prompts and how much it is; answer nothing."
+)
 @click.option("--json-progress", is_flag=True, help="Print progress as JSON lines.")
 @click.pass_context
 def command(
     ctx: click.Context,
     /,
     source: str,
-    target: str,
+    target: str | None,
     prompt: str | None,
     system: str | None,
     preset: str | None,
@@ -111,6 +115,7 @@ def command(
     concurrency: str,
     limit: int | None,
     sample: int | None,
+    dry_run: bool,
     json_progress: bool,
     **sampling: Any,
 ) -> None:
@@ -122,6 +127,8 @@ def command(
     """
     if limit is not None and sample is not None:
         raise click.UsageError("--limit and --sample both choose rows: give one of them.", ctx)
+    if target is None and not dry_run:
+        raise click.UsageError("It is not said where answers go: -o OUT.", ctx)
     places = paths.find()
     settings = config.load(places)
     settings = replace(
@@ -146,6 +153,20 @@ def command(
             choices=tuple(text.strip() for text in choices.split(",")) if choices else (),
             reasoning_budget=reasoning_budget,
         )
+        options = load_options(settings, places)
+
+        def open_engine() -> EngineClient:
+            shown.doing(f"Loading {plan.model.name} …")
+            client = opened_engine(plan.model, options, settings, places, shown.doing)
+            if not client.info.has_chat_template:
+                shown.note(f"Note: {plan.model.name} has no chat template; it continues texts.")
+            return client
+
+        if target is None or dry_run:
+            with closing(open_engine()) as client:
+                shown.end()
+                dry.show(opened, plan, client, places, limit)
+            return
         manner = Manner(
             Path(os.path.realpath(target)),
             Path(os.path.realpath(errors)) if errors else None,
@@ -156,15 +177,6 @@ def command(
             restart=restart,
             retry_failed=retry_failed,
         )
-        options = load_options(settings, places)
-
-        def open_engine() -> EngineClient:
-            shown.doing(f"Loading {plan.model.name} …")
-            client = opened_engine(plan.model, options, settings, places, shown.doing)
-            if not client.info.has_chat_template:
-                shown.note(f"Note: {plan.model.name} has no chat template; it continues texts.")
-            return client
-
         run = RunOfRows(plan, opened, manner, open_engine)
         _answer(run, shown, source, target)
 

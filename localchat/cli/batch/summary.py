@@ -12,14 +12,8 @@ from localchat.errors import RowsFailed
 
 def finished(tally: Tally, source: str, target: str) -> None:
     """Raises RowsFailed if not all rows have an answer."""
-    seconds = max(time.monotonic() - tally.started, 1e-3)
     failed = tally.failed + tally.known_failed
-    before = f", {tally.known:,} of them finished before" if tally.known else ""
-    output.note(
-        f"{target}: {tally.done:,} rows{before}; {tally.finished:,} in {duration(seconds)}"
-        f" ({tally.finished / seconds:,.1f} rows/s,"
-        f" {tally.completion_tokens / seconds:,.0f} tokens/s), {failed:,} failed."
-    )
+    output.note(f"{target}: {tally.done:,} rows{_before(tally)}{_now(tally)}.")
     if tally.cut:
         output.note(
             f"Note: {tally.cut:,} answers were cut off, by --max-tokens or the end of the context."
@@ -32,7 +26,28 @@ def finished(tally: Tally, source: str, target: str) -> None:
 
 
 def stopped(tally: Tally, target: str) -> None:
-    output.note(
-        f"Stopped: {tally.done:,} of {total(tally)} rows are finished, and {target} has them."
-    )
+    of = "" if tally.total is None else f" of {total(tally)}"
+    output.note(f"Stopped: {tally.done:,}{of} rows are finished, and {target} has them.")
     output.note("The same command goes on from there.")
+
+
+def _before(tally: Tally) -> str:
+    if not tally.known:
+        return ""
+    if not tally.finished:
+        return ", all of them finished before"
+    return f", {tally.known:,} of them finished before"
+
+
+def _now(tally: Tally) -> str:
+    """What this run has done, and how fast."""
+    failed = tally.failed + tally.known_failed
+    ill = f"; {failed:,} failed" if failed else ""
+    if not tally.finished:
+        return ill
+    seconds = max(time.monotonic() - tally.started, 1e-3)
+    count = f", {tally.finished:,}" if tally.known else ""
+    return (
+        f"{count} in {duration(seconds)} ({tally.finished / seconds:,.1f} rows/s,"
+        f" {tally.completion_tokens / seconds:,.0f} tokens/s){ill}"
+    )
