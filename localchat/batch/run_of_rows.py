@@ -234,12 +234,13 @@ class RunOfRows:
         self._unkept = group
         finished = [one for one in group if isinstance(one, Finished)]
         moved = [one.row for one in group if isinstance(one, Known) and one.is_moved]
+        self._count()
         if finished or moved:
-            self._journal.commit(finished, moved, self.tally.total)
+            is_part = self._manner.limit is not None or self._manner.chosen is not None
+            self._journal.commit(finished, moved, None if is_part else self.tally.total)
         self._unkept = []
         for one in group:
             self.tally.add(one)
-        self._count()
         self._output.add(finished)
         self._flight.settle(len(group))
 
