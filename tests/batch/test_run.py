@@ -109,12 +109,18 @@ class TestWhole:
         first, second, third, last = lines(out)
         assert (first["answer"], first["error"], last["answer"]) == ("<x>", None, "<y>")
         assert second["custom_id"] == "line-2"
-        assert second["error"].startswith("The row is no JSON")
-        assert third == {"b": 1, "answer": None, "error": "The row has no column 'a'."}
+        assert second["error"].startswith("line 2: The row is no JSON")
+        assert third == {"b": 1, "answer": None, "error": "line 3: The row has no column 'a'."}
 
     def test_the_engine_says_why_a_row_fails(self, table: Path, out: Path) -> None:
         run = batch(table, out, Engine(fail_odd))
-        assert [row["error"] for row in rows(out)] == ["", "Too long.", "", "Too long.", ""]
+        assert [row["error"] for row in rows(out)] == [
+            "",
+            "line 3: Too long.",
+            "",
+            "line 5: Too long.",
+            "",
+        ]
         assert entries(out)[1].outcome.error == RowError("ContextOverflow", "Too long.")
         assert run.tally.failed == 2
 
@@ -123,7 +129,12 @@ class TestWhole:
         batch(table, out, Engine(fail_odd), errors=errors)
         assert [row["id"] for row in rows(out)] == ["0", "2", "4"]
         assert list(rows(out)[0]) == ["id", "text", "answer"]
-        assert rows(errors)[1] == {"id": "3", "text": "t3", "answer": "", "error": "Too long."}
+        assert rows(errors)[1] == {
+            "id": "3",
+            "text": "t3",
+            "answer": "",
+            "error": "line 5: Too long.",
+        }
 
     def test_an_id_that_is_taken(self, tmp_path: Path) -> None:
         path, out = tmp_path / "in.jsonl", tmp_path / "out.jsonl"
@@ -132,7 +143,7 @@ class TestWhole:
             run = batch(path, out)
             assert [entry.custom_id for entry in entries(out)] == ["a", "line-2"]
             assert lines(out)[0]["answer"] == "<1>"
-            assert lines(out)[1]["error"] == "Another row before has the custom_id 'a'."
+            assert lines(out)[1]["error"] == "line 2: Another row before has the custom_id 'a'."
         assert run.tally.known == 2
 
     def test_many_ids_are_told_apart_out_of_memory(

@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+from localchat.batch.journal import Entry
 from localchat.batch.outcome import Outcome
 from localchat.batch.plan import Plan
 
@@ -34,11 +35,12 @@ class Added:
         self._count = len(wanted)
         self.names = _apart([*wanted, "error"] if with_errors else wanted, taken)
 
-    def values(self, outcome: Outcome) -> list[Any]:
+    def values(self, entry: Entry) -> list[Any]:
         """A value for each name; None where there is none."""
-        values = [None] * self._count if outcome.error else self._answers(outcome)
+        outcome, error = entry.outcome, entry.outcome.error
+        values = [None] * self._count if error else self._answers(outcome)
         if len(self.names) > self._count:
-            values.append(outcome.error.message if outcome.error else None)
+            values.append(f"line {entry.line}: {error.message}" if error else None)
         return values
 
     def _answers(self, outcome: Outcome) -> list[Any]:

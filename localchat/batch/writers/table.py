@@ -24,7 +24,7 @@ class TableWriter:
     def text(self, entry: Entry) -> str:
         source = json.loads(entry.source)
         values = [source.get(name) for name in self._columns]
-        return self._line([*values, *self._added.values(entry.outcome)])
+        return self._line([*values, *self._added.values(entry)])
 
     def _line(self, values: Sequence[Any]) -> str:
         line = io.StringIO()
@@ -43,7 +43,7 @@ class JsonlWriter:
 
     def text(self, entry: Entry) -> str:
         source = json.loads(entry.source)
-        added = zip(self._added.names, self._added.values(entry.outcome), strict=True)
+        added = zip(self._added.names, self._added.values(entry), strict=True)
         if not source:  # a row that could not be read: what is left to name it by
             source = {"custom_id": entry.custom_id}
         return json.dumps({**source, **dict(added)}, ensure_ascii=False) + "\n"

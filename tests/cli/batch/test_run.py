@@ -137,7 +137,7 @@ class TestNotFine:
             return text(request, "ok")
 
         assert batch(Engine(answer), "in.csv", "-o", "out.csv") == 7
-        assert [row["error"] for row in rows()] == ["", "Too long.", ""]
+        assert [row["error"] for row in rows()] == ["", "line 3: Too long.", ""]
         assert told(capsys)[1][1:] == [
             "out.csv: 3 rows in RATES; 1 failed.",
             "Error: 1 of 3 rows failed; the reasons are in their place.",
