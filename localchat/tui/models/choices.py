@@ -65,9 +65,9 @@ def judged(settings: Settings, places: Paths) -> list[Choice]:
     except OutOfSpace:  # none is named; those that are too large say so themselves
         best = None
     others = _aliases(places)
-    keys = {row.name: _keys(row, others) for row in listing(places)}
+    rows = {row.name: row for row in listing(places)}
     return [
-        _of_fit(fit, keys.get(fit.candidate.name, ()), best)
+        _of_fit(fit, rows.get(fit.candidate.name), others, best)
         for fit in fits
         if _talks(fit.candidate.kind)
     ]
@@ -156,17 +156,19 @@ def _of_row(row: Row, aliases: dict[str, list[str]]) -> Choice:
     )
 
 
-def _of_fit(fit: Fit, keys: tuple[str, ...], best: Recommendation | None) -> Choice:
+def _of_fit(
+    fit: Fit, row: Row | None, aliases: dict[str, list[str]], best: Recommendation | None
+) -> Choice:
     candidate = fit.candidate
     is_best = best is not None and best.fit is fit
     return Choice(
         candidate.name,
-        keys,
+        _keys(row, aliases) if row is not None else (),
         candidate.kind,
         candidate.parameters,
         candidate.quantization,
         candidate.download,
-        candidate.is_estimated and not candidate.installed,
+        row is not None and row.size is None,
         candidate.context_length or None,
         "" if fit.speed is None else ranking.speed(fit),
         fit.verdict,

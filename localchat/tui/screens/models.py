@@ -183,7 +183,7 @@ class ModelPicker(ModalScreen[str | None]):
             return telling.refusal(choice), None
         if download is None:
             return [], None
-        return telling.of_download(download), None if download.is_over else download
+        return telling.of_download(download), download if download.state == "running" else None
 
     def _say_facts(self) -> None:
         chosen = self._list.chosen
@@ -222,7 +222,10 @@ class ModelPicker(ModalScreen[str | None]):
 
     @work(exclusive=True, group="source")
     async def _find_source(self, choice: Choice) -> None:
-        source = await aside(lambda: choices.source(choice.name))
+        try:
+            source = await aside(lambda: choices.source(choice.name))
+        except LocalchatError:  # the catalogue can't be read any more: the download will tell
+            return
         if self._asked == choice.name:
             self._list.say(choice.name, telling.question(choice, source))
 

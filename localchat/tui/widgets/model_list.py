@@ -37,10 +37,11 @@ class ModelList(OptionList, can_focus=False):
             text-style: none;
         }
         &:ansi > .option-list--option-highlighted {
-            text-style: reverse;
+            color: $block-cursor-foreground;
+            background: $block-cursor-background;
         }
         &:nocolor > .option-list--option-highlighted {
-            text-style: reverse;
+            text-style: bold underline;
         }
     }
     """

@@ -50,6 +50,7 @@ class SettingRow(Horizontal):
             height: 5;
             padding: 0 1;
             background: $panel;
+            scrollbar-size-vertical: 1;
         }
         Select {
             width: 1fr;
@@ -60,6 +61,9 @@ class SettingRow(Horizontal):
             background: $panel;
             text-wrap: nowrap;
             text-overflow: ellipsis;
+            &:nocolor > .option-list--option-highlighted {
+                text-style: bold underline;
+            }
         }
         &.-focused Input:focus, &.-focused SelectCurrent, &.-focused Select:focus > SelectCurrent {
             background: $panel;
