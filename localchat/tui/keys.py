@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from textual.binding import Binding
-from textual.keys import KEY_ALIASES, Keys, format_key
+from textual.keys import KEY_ALIASES, Keys
 
 from localchat.errors import ConfigError
 
@@ -75,15 +75,6 @@ def check(own: Mapping[str, str]) -> dict[str, str]:
                 )
         keymap[id_] = ",".join(keys)
     return keymap
-
-
-def key_name(key: str) -> str:
-    """A key as users know it: Ctrl+J for `ctrl+j`, [ for `left_square_bracket`."""
-    *modifiers, last = key.split("+")
-    name = format_key(last)
-    if len(name) > 1 or modifiers:
-        name = name[:1].upper() + name[1:]
-    return "+".join([*(modifier.capitalize() for modifier in modifiers), name])
 
 
 def _actions(bindings: list[Any], own: Mapping[str, str]) -> list[Action]:

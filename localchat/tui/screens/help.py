@@ -13,7 +13,8 @@ from textual.screen import ModalScreen
 from textual.widgets import Static
 
 from localchat.tui.commands.table import ScreenCommand
-from localchat.tui.keys import Group, key_name
+from localchat.tui.key_names import key_name
+from localchat.tui.keys import Group
 
 _KEYS = 20  # cells of the first column
 _MEANING = 30  # of the second
@@ -90,6 +91,6 @@ def _table(rows: Iterable[tuple[str, str, str]]) -> Static:
         gap = " " * (_KEYS - len(keys)) if len(keys) < _KEYS - 1 else "\n" + " " * _KEYS
         space = " " * max(2, _MEANING - len(meaning)) if name else ""
         lines.append(
-            Content.assemble((keys, "bold"), gap, meaning, space, (name, "$text-disabled"))
+            Content.assemble((keys, "bold"), gap, meaning, space, (name, "$text-muted"))
         )
     return Static(Content("\n").join(lines))

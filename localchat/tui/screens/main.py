@@ -65,7 +65,7 @@ class MainScreen(Screen[None], Telling):
         Binding("ctrl+r", "command('regen')", "Another reply", id="chat.regenerate", priority=True),
         Binding("ctrl+l", "command('continue')", "Go on", id="chat.continue", priority=True),
         Binding("ctrl+t", "command('think')", "Thoughts", id="chat.thinking", priority=True),
-        Binding("ctrl+z", "undo_deletion", "Undo a deletion", id="chat.undo_deletion"),
+        Binding("ctrl+z", "undo_deletion", "Undo a deletion", id="chat.undo"),
         Binding("ctrl+b", "toggle_sidebar", "Conversations", id="sidebar.toggle", priority=True),
         Binding("ctrl+f", "command('search')", "Search", id="sidebar.find", priority=True),
         Binding("ctrl+o", "command('model')", "Models", id="chat.models", priority=True),
