@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from queue import SimpleQueue
 
 from localchat.answer_form import AnswerForm
@@ -24,6 +24,7 @@ from localchat.events import Finished as EngineFinished
 from localchat.types import Message
 
 _PATIENCE = 1.0  # seconds that an engine gets to end what it is told to
+_MOST_HELD = 2**22  # characters of rows between the input and `settle`: rows may be long
 _MOST_KILLERS = 3  # rows one after the other that each seem to kill the engine: then it is not them
 
 
@@ -61,7 +62,7 @@ class Flight:
         window: int,
     ) -> None:
         """`concurrency`: rows with the engine at most. `window`: items at most between the input
-        and `settle`.
+        and `settle`, and fewer if they are long.
         """
         self.results: SimpleQueue[Finished | Known | End] = SimpleQueue()
         self._items = items
@@ -77,6 +78,7 @@ class Flight:
         self._suspects: deque[_Sent] = deque()
         self._killers = 0
         self._unsettled = 0
+        self._held = 0
         self._is_fed = False
         self._is_stopped = False
         self._prefix = os.urandom(6).hex()
@@ -90,10 +92,11 @@ class Flight:
         for thread in self._threads:
             thread.start()
 
-    def settle(self, count: int) -> None:
-        """So many results are done with: as many further rows may be read."""
+    def settle(self, group: Sequence[Finished | Known]) -> None:
+        """These results are done with: as many further rows may be read."""
         with self._changed:
-            self._unsettled -= count
+            self._unsettled -= len(group)
+            self._held -= sum(len(one.row.source) for one in group)
             self._changed.notify_all()
 
     def stop(self) -> None:
@@ -125,8 +128,9 @@ class Flight:
     def _feed(self) -> None:
         for item in self._items:
             with self._changed:
-                self._changed.wait_for(lambda: self._unsettled < self._window or self._is_stopped)
+                self._changed.wait_for(self._may_go_on)
                 self._unsettled += 1
+                self._held += len((item if isinstance(item, Row) else item.row).source)
             if self._is_stopped:
                 return
             if not isinstance(item, Row):
@@ -146,6 +150,10 @@ class Flight:
         with self._changed:
             self._is_fed = True
             self._changed.notify_all()
+
+    def _may_go_on(self) -> bool:
+        has_room = self._unsettled < self._window and self._held < _MOST_HELD
+        return has_room or self._is_stopped
 
     def _has_room(self) -> bool:
         # After a death, rows that may have caused it go alone.

@@ -14,6 +14,7 @@ from localchat.batch.beside import Beside, folder_of, looks
 from localchat.batch.flight import End, Flight
 from localchat.batch.intake import Intake, Known
 from localchat.batch.journal import Entry, Finished, Journal, entry_of
+from localchat.batch.order import together
 from localchat.batch.output import Output
 from localchat.batch.plan import Plan
 from localchat.batch.readers.source import Input
@@ -146,7 +147,8 @@ class RunOfRows:
             limit=manner.limit,
         )
         self._flight = Flight(
-            self._intake,
+            # Of a pipe, rows may come one by one: none waits for others.
+            self._intake if source.size is None else together(self._intake),
             requests,
             open_engine,
             form=plan.form,
@@ -242,7 +244,7 @@ class RunOfRows:
         for one in group:
             self.tally.add(one)
         self._output.add(finished)
-        self._flight.settle(len(group))
+        self._flight.settle(group)
 
     def _count(self) -> None:
         """How many rows there are: while the input is read, by how far it is."""
