@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import pytest
-from textual.app import App
 from textual.events import Key
 
 from localchat.tui.widgets.prompt.area import PromptArea
@@ -187,17 +186,19 @@ async def test_keys_can_be_mapped_anew_and_the_hints_know() -> None:
 
 async def test_ctrl_d_in_an_empty_prompt_is_left_to_others() -> None:
     class Leaving(PromptApp):
-        BINDINGS = [("ctrl+d", "exit_now", "")]  # noqa: RUF012
+        BINDINGS = [("ctrl+d", "leave", "")]  # noqa: RUF012
+        is_left = False
 
-        def action_exit_now(self) -> None:
-            self.exit()
+        def action_leave(self) -> None:
+            self.is_left = True
 
-    app: App[None] = Leaving()
+    app = Leaving()
     async with app.run_test() as pilot:
         await pilot.press("a", "left", "ctrl+d")
-        assert app.is_running
+        assert app.prompt.text == ""
+        assert not app.is_left
         await pilot.press("ctrl+d")
-    assert not app.is_running
+        assert app.is_left
 
 
 async def test_ctrl_g_asks_for_the_editor() -> None:
