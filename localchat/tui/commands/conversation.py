@@ -67,7 +67,7 @@ async def edit(screen: MainScreen, argument: str) -> None:
 
 
 @command(
-    "branch", "go to another branch of message N, or of the last with branches", argument="[N]"
+    "branch", "show the next version of message N, or of the last with several", argument="[N]"
 )
 async def branch(screen: MainScreen, argument: str) -> None:
     screen.chat_pane.refuse_while_busy()

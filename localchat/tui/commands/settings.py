@@ -90,7 +90,7 @@ async def set_value(screen: MainScreen, argument: str) -> None:
 
 @command(
     "think",
-    "let the model think first: on, off or auto; alone, show or fold its thoughts",
+    "let the model think first, or not; alone: show or fold thoughts",
     argument="[on|off|auto]",
 )
 async def think(screen: MainScreen, argument: str) -> None:

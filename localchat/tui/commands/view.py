@@ -59,9 +59,7 @@ async def theme(screen: MainScreen, argument: str) -> None:
     screen.app.theme = argument
 
 
-@command(
-    "quit", "leave; replies that are being written are kept as far as they are", binding="app.quit"
-)
+@command("quit", "leave; what has come of replies is kept", binding="app.quit")
 async def quit_(screen: MainScreen, argument: str) -> None:
     del argument
     await screen.app.action_quit()
