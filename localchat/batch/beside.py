@@ -157,8 +157,9 @@ def _are_same_file(one: Any, other: Any) -> bool:
 
 def _short(name: str, value: Any) -> str:
     if name == "model" and isinstance(value, dict):
-        digest = str(value.get("sha256"))[:12]
-        return f"{value.get('name')} ({digest})"
+        if value.get("sha256"):
+            return f"{value.get('name')} ({value['sha256'][:12]}…)"
+        return f"{value.get('name')} ({value.get('size', 0):,} bytes, as it looked then)"
     text = json.dumps(value, ensure_ascii=False)
     return text if len(text) <= 60 else f"{text[:57]}…"
 

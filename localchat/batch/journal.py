@@ -187,7 +187,8 @@ class Journal:
 
     def stamps(self) -> dict[str, str]:
         """What the files that were made of it looked like: {path: stamp}."""
-        return dict(self._connection.execute("SELECT path, stamp FROM outputs"))
+        with _explained():
+            return dict(self._connection.execute("SELECT path, stamp FROM outputs"))
 
     def set_stamp(self, path: str, stamp: str) -> None:
         with _explained():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from localchat.answer_form import AnswerForm
@@ -36,9 +37,18 @@ class Plan:
         if self.options.params.logprobs is not None:
             values["logprobs"] = self.options.params.logprobs
         return values | {
-            "model": {"name": self.model.name, "sha256": self.model.sha256},
+            "model": _identity(self.model),
             "format": self.format,
             "prompt": self.prompt,
             "system": self.system,
             "choices": list(self.choices),
         }
+
+
+def _identity(model: ModelRef) -> dict[str, Any]:
+    """By what a model is known again: a file that nobody has hashed, by what it looks like."""
+    if model.sha256 is not None:
+        return {"name": model.name, "sha256": model.sha256}
+    found = Path(model.path).stat()
+    looks = {"size": found.st_size, "mtime_ns": found.st_mtime_ns}
+    return {"name": model.name, "sha256": None, **looks}

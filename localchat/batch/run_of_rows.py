@@ -20,7 +20,7 @@ from localchat.batch.plan import Plan
 from localchat.batch.readers.source import Input
 from localchat.batch.request import Requests
 from localchat.client.base import EngineClient
-from localchat.errors import OutOfSpace, UsageError
+from localchat.errors import LocalchatError, OutOfSpace, UsageError
 from localchat.presets.preset import perhaps
 
 _GROUP = 0.05  # seconds in which finished rows gather for one commit
@@ -113,6 +113,8 @@ class RunOfRows:
         )
         self.tally = Tally()
         self.is_complete = False
+        self.kept = 0
+        """Finished rows of the output, when the run is over: of this run and those before."""
         self.input_has_changed = False
         """Since an earlier run: rows that are the same keep their answers."""
         self._source = source
@@ -202,6 +204,7 @@ class RunOfRows:
                 if not isinstance(one, End):
                     rest.append(one)
         self._keep(self._unkept + rest)
+        self.kept = self._journal.counts()[0]
         whole = self.is_complete and self._intake.is_whole
         # What the input has no longer is left out; only a run that has seen all of it can tell.
         if whole and self._may_have_gone and self._lookups is not None:
@@ -271,10 +274,13 @@ class RunOfRows:
         return self._lookups
 
     def _forget(self) -> None:
-        if self._beside.manifest is not None:
-            with contextlib.closing(self._beside.journal()) as journal:
-                self._output.refuse_foreign(journal.stamps())
-            self._output.remove()
+        """Removes the run and its output; raises UsageError for an output that isn't its own."""
+        stamps: dict[str, str] = {}
+        # A damaged journal can't tell what it has written; then there may be no output.
+        with contextlib.suppress(LocalchatError), contextlib.closing(self._beside.journal()) as old:
+            stamps = old.stamps()
+        self._output.refuse_foreign(stamps)
+        self._output.remove()
         self._beside.clear()
 
 

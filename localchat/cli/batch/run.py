@@ -191,7 +191,7 @@ def _answer(run: RunOfRows, shown: progress.Shown, source: str, target: str) -> 
                 shown.update(run.tally)
     except (KeyboardInterrupt, _Ended) as end:
         shown.end()
-        summary.stopped(run.tally, target)
+        summary.stopped(run, target)
         if isinstance(end, _Ended):
             raise click.exceptions.Exit(128 + end.signal) from end
         raise

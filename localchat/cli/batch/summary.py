@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from localchat.batch.run_of_rows import Tally
+from localchat.batch.run_of_rows import RunOfRows, Tally
 from localchat.cli import output
 from localchat.cli.batch.progress import duration, total
 from localchat.errors import RowsFailed
@@ -25,9 +25,9 @@ def finished(tally: Tally, source: str, target: str) -> None:
         )
 
 
-def stopped(tally: Tally, target: str) -> None:
-    of = "" if tally.total is None else f" of {total(tally)}"
-    output.note(f"Stopped: {tally.done:,}{of} rows are finished, and {target} has them.")
+def stopped(run: RunOfRows, target: str) -> None:
+    of = "" if run.tally.total is None else f" of {total(run.tally)}"
+    output.note(f"Stopped: {run.kept:,}{of} rows are finished, and {target} has them.")
     output.note("The same command goes on from there.")
 
 
