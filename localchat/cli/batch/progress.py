@@ -27,6 +27,9 @@ class Shown(Protocol):
     def doing(self, text: str) -> None:
         """What is waited for, while nothing else happens."""
 
+    def begun(self) -> None:
+        """Rows are with the engine; none has come back yet."""
+
     def end(self) -> None:
         """Nothing more is shown here; what is printed comes below."""
 
@@ -107,6 +110,9 @@ class Lines:
     def doing(self, text: str) -> None:
         output.note(text)
 
+    def begun(self) -> None:
+        pass
+
     def end(self) -> None:
         pass
 
@@ -146,6 +152,9 @@ class Events:
     def doing(self, text: str) -> None:
         self._print("doing", text=text)
 
+    def begun(self) -> None:
+        self._print("begun")
+
     def end(self) -> None:
         pass
 
@@ -182,6 +191,9 @@ class Bar:
 
     def doing(self, text: str) -> None:
         self._bar.update(self._task, pace=clean(text))
+
+    def begun(self) -> None:
+        self.doing("waiting for the first rows …")
 
     def end(self) -> None:
         self._bar.stop()

@@ -160,6 +160,7 @@ def command(
             client = opened_engine(plan.model, options, settings, places, shown.doing)
             if not client.info.has_chat_template:
                 shown.note(f"Note: {plan.model.name} has no chat template; it continues texts.")
+            shown.begun()
             return client
 
         if target is None or dry_run:

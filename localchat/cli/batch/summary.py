@@ -27,8 +27,11 @@ def finished(tally: Tally, source: str, target: str) -> None:
 
 def stopped(run: RunOfRows, target: str) -> None:
     of = "" if run.tally.total is None else f" of {total(run.tally)}"
-    output.note(f"Stopped: {run.kept:,}{of} rows are finished, and {target} has them.")
-    output.note("The same command goes on from there.")
+    if run.kept:
+        output.note(f"Stopped: {run.kept:,}{of} rows are finished, and {target} has them.")
+        output.note("The same command goes on from there.")
+    else:
+        output.note("Stopped before a row was finished.")
 
 
 def _before(tally: Tally) -> str:
