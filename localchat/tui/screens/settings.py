@@ -140,7 +140,7 @@ class SettingsPanel(ModalScreen[ChatSettings | None]):
         self._load()
 
     def on_resize(self, event: Resize) -> None:
-        self.set_class(event.size.width < 80 or event.size.height < 34, "-small")
+        self.set_class(event.size.width < 80 or event.size.height < 30, "-small")
 
     # what can be chosen
 
@@ -256,11 +256,13 @@ class SettingsPanel(ModalScreen[ChatSettings | None]):
     @on(Input.Changed)
     def _type(self, event: Input.Changed) -> None:
         name, text = event.input.id or "", event.value
-        if name.startswith(_PARAMETER):
-            self._given[name.removeprefix(_PARAMETER)] = text.strip()
-            self._choosing = self._choose(str(self._pick("preset").value))
-        else:
+        if not name.startswith(_PARAMETER):
             self._take(name, text)
+            return
+        parameter = name.removeprefix(_PARAMETER)
+        if text.strip() != self._given.get(parameter, ""):
+            self._given[parameter] = text.strip()
+            self._choosing = self._choose(str(self._pick("preset").value))
 
     @on(TextArea.Changed)
     def _instruct(self, event: TextArea.Changed) -> None:

@@ -36,9 +36,10 @@ class ModelList(OptionList, can_focus=False):
             background: $primary 25%;
             text-style: none;
         }
+        /* Where colours can't be mixed, or there are none. */
         &:ansi > .option-list--option-highlighted {
-            color: $block-cursor-foreground;
-            background: $block-cursor-background;
+            background: transparent;
+            text-style: bold underline;
         }
         &:nocolor > .option-list--option-highlighted {
             text-style: bold underline;

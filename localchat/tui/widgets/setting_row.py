@@ -40,7 +40,7 @@ class SettingRow(Horizontal):
         Input, Input:focus, TextArea, TextArea:focus, SelectCurrent, Select:focus > SelectCurrent {
             width: 1fr;
             background: transparent;
-            border: none;
+            border: none !important;
         }
         Input, SelectCurrent {
             height: 1;
@@ -56,7 +56,7 @@ class SettingRow(Horizontal):
             width: 1fr;
         }
         SelectOverlay, SelectOverlay:focus {
-            border: none;
+            border: none !important;
             padding: 0;
             background: $panel;
             text-wrap: nowrap;
