@@ -198,7 +198,7 @@ def _answer(run: RunOfRows, shown: progress.Shown, source: str, target: str) -> 
         raise
     shown.update(run.tally, is_last=True)
     shown.end()
-    summary.finished(run.tally, source, target)
+    summary.finished(run.tally, target)
 
 
 class _Ended(BaseException):

@@ -10,7 +10,7 @@ from localchat.cli.batch.progress import duration, total
 from localchat.errors import RowsFailed
 
 
-def finished(tally: Tally, source: str, target: str) -> None:
+def finished(tally: Tally, target: str) -> None:
     """Raises RowsFailed if not all rows have an answer."""
     failed = tally.failed + tally.known_failed
     output.note(f"{target}: {tally.done:,} rows{_before(tally)}{_now(tally)}.")
@@ -21,7 +21,7 @@ def finished(tally: Tally, source: str, target: str) -> None:
     if failed:
         raise RowsFailed(
             f"{failed:,} of {tally.done:,} rows failed; the reasons are in their place.",
-            f"localchat batch {source} -o {target} --retry-failed",
+            "the same command with --retry-failed",
         )
 
 

@@ -141,7 +141,7 @@ class TestNotFine:
         assert told(capsys)[1][1:] == [
             "out.csv: 3 rows in RATES; 1 failed.",
             "Error: 1 of 3 rows failed; the reasons are in their place.",
-            "Try: localchat batch in.csv -o out.csv --retry-failed",
+            "Try: the same command with --retry-failed",
         ]
         assert batch(Engine(), "in.csv", "-o", "out.csv") == 7
         assert batch(Engine(), "in.csv", "-o", "out.csv", "--retry-failed") == 0
