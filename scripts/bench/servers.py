@@ -33,6 +33,16 @@ class LlamaServer:
             sys.exit("Error: llama-server ended a reply early.")
         return seconds
 
+    def answer_all(self, rows: list[list[dict[str, str]]], tokens: int, at_once: int) -> float:
+        """Seconds until conversations, so many with the server at once, have had their replies."""
+        with ThreadPoolExecutor(at_once) as pool:
+            start = time.perf_counter()
+            answers = list(pool.map(lambda row: self._answer(row, tokens), rows))
+            seconds = time.perf_counter() - start
+        if any(answer["usage"]["completion_tokens"] != tokens for answer in answers):
+            sys.exit("Error: llama-server ended a reply early.")
+        return seconds
+
     def is_ready(self) -> bool:
         try:
             return self._send("GET", "/health", None)[0] == 200
@@ -47,7 +57,20 @@ class LlamaServer:
             "temperature": 0,
             "cache_prompt": True,
         }
-        status, answer = self._send("POST", "/completion", body)
+        return self._asked("/completion", body)
+
+    def _answer(self, messages: list[dict[str, str]], tokens: int) -> dict[str, Any]:
+        body = {
+            "messages": messages,
+            "max_tokens": tokens,
+            "ignore_eos": True,
+            "temperature": 0,
+            "cache_prompt": True,
+        }
+        return self._asked("/v1/chat/completions", body)
+
+    def _asked(self, path: str, body: object) -> dict[str, Any]:
+        status, answer = self._send("POST", path, body)
         if status != 200:
             sys.exit(f"Error: llama-server answered {status}: {answer.decode()}")
         result: dict[str, Any] = json.loads(answer)
