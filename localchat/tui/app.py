@@ -9,6 +9,7 @@ import signal
 from collections.abc import Sequence
 from typing import ClassVar
 
+from textual import on
 from textual.app import App
 from textual.binding import Binding, BindingType
 from textual.command import Provider
@@ -19,12 +20,14 @@ from textual.theme import Theme
 from localchat.config import Settings
 from localchat.errors import LocalchatError
 from localchat.paths import Paths
+from localchat.sanitize import clean
 from localchat.tui import themes
 from localchat.tui.chats.chat import Chat
 from localchat.tui.chats.chats import Chats
 from localchat.tui.chats.run import News
 from localchat.tui.harmless import Harmless
 from localchat.tui.screens.main import MainScreen, Start
+from localchat.tui.widgets.transcript import asked
 
 _PATIENCE = 0.2  # seconds that downloads get to stop
 _SIGNALS = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)
@@ -79,6 +82,18 @@ class ChatApp(App[int]):
         for number in _SIGNALS:
             with contextlib.suppress(NotImplementedError, RuntimeError, ValueError):
                 loop.add_signal_handler(number, self._leave_for, number)
+
+    @on(asked.CopyAsked)
+    def _copy_asked(self, event: asked.CopyAsked) -> None:
+        """By the terminal itself, and only when somebody asks for it."""
+        self.copy_to_clipboard(event.text)
+        self.notify(clean(f"Copied {event.what}."), markup=False)
+
+    @on(asked.LinkChosen)
+    def _link_chosen(self, event: asked.LinkChosen) -> None:
+        """Nothing is opened from here: what a browser asks for leaves the machine."""
+        self.copy_to_clipboard(event.url)
+        self.notify(clean(f"Copied the address {event.url}"), markup=False)
 
     def _keep_theme(self, theme: Theme) -> None:
         self.main.remembered.theme = theme.name

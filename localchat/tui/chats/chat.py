@@ -19,6 +19,7 @@ from localchat.tui.chats.settings import ChatSettings, to_json
 
 if TYPE_CHECKING:
     from localchat.store.store import Store
+    from localchat.tui.chats.context import ContextUse
 
 Tell = Callable[["Chat", News], None]
 """Called in the thread of a reply; see `Run`. By then `messages` are what the history has."""
@@ -225,6 +226,17 @@ class Chat:
             self.load()
         self._tell(self, news)
 
+    def measure(self, text: str | None = None) -> ContextUse:
+        """What the conversation takes of the context, with what the user may say next.
+
+        Raises what finding the engine raises, and UsageError if there is nothing to measure.
+        """
+        from localchat.tui.chats import context  # when it is asked for
+
+        with self._engines.lent(self.settings.model) as engine:
+            self._know(engine)
+            return context.measure(engine.client, self.session_on(engine), text)
+
     def _know(self, engine: Engine) -> None:
         self.context = engine.client.info.context
         self.quantization = engine.quantization
@@ -233,9 +245,8 @@ class Chat:
 
     def warm(self) -> None:
         """Has the model loaded. Raises what finding and loading it raises."""
-        engine = self._engines.lend(self.settings.model)
-        self._know(engine)
-        self._engines.give_back(self.settings.model, engine)
+        with self._engines.lent(self.settings.model) as engine:
+            self._know(engine)
 
     def load(self) -> None:
         """Reads the messages anew."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import NamedTuple
 
 from localchat.client.base import EngineClient
@@ -80,6 +81,15 @@ class Engines:
             return
         with self._lock:
             self._idle.setdefault(name, []).append(engine)
+
+    @contextmanager
+    def lent(self, name: str) -> Iterator[Engine]:
+        """Lends one for a block."""
+        engine = self.lend(name)
+        try:
+            yield engine
+        finally:
+            self.give_back(name, engine)
 
     def let_go(self, name: str) -> None:
         """Leaves the engine of a model that is not chatted with any more."""

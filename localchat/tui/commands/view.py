@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from localchat.errors import UsageError
+from localchat.tui.aside import aside
 from localchat.tui.commands.table import TABLE, command
 
 if TYPE_CHECKING:
@@ -26,7 +27,11 @@ async def help_(screen: MainScreen, argument: str) -> None:
 @command("context", "show what each message costs, and what the model sees", binding="chat.context")
 async def context(screen: MainScreen, argument: str) -> None:
     del argument
-    await screen.show_context()
+    from localchat.tui.screens.context import ContextScreen
+
+    chat, typed = screen.chat, screen.chat_pane.prompt.text
+    use = await aside(lambda: chat.measure(typed or None))
+    await screen.app.push_screen(ContextScreen(use))
 
 
 @command(

@@ -51,6 +51,7 @@ class ChatPane(Vertical, Telling):
         self._remembered = remembered
         self._places = places
         self._editing: int | None = None
+        self._typed = ""
         self._saving: Timer | None = None
 
     def compose(self) -> ComposeResult:
@@ -66,7 +67,10 @@ class ChatPane(Vertical, Telling):
         return self.query_one("#prompt", Prompt)
 
     def on_mount(self) -> None:
-        self.prompt.load(self._remembered.draft(_NEW))
+        self._load_draft()
+
+    def on_unmount(self) -> None:
+        self._keep_draft()
 
     # showing
 
@@ -76,7 +80,7 @@ class ChatPane(Vertical, Telling):
         self._keep_draft()
         self.chat = chat
         chat.is_unseen = False
-        self.prompt.load("" if chat.is_private else self._remembered.draft(chat.id or _NEW))
+        self._load_draft()
         self.prompt.focus()
         self.show_messages()
 
@@ -137,7 +141,7 @@ class ChatPane(Vertical, Telling):
             return False
         self._editing = None
         self.prompt.border_title = None
-        self.prompt.load("" if self.chat.is_private else self._draft)
+        self._load_draft()
         return True
 
     async def go_to(self, message: int) -> None:
@@ -169,19 +173,16 @@ class ChatPane(Vertical, Telling):
             )
         )
 
-    def copy(self, text: str, what: str) -> None:
-        """Puts text into the clipboard, by the terminal."""
-        self.app.copy_to_clipboard(text)
-        self.say(f"Copied {what}.")
-
     # drafts
 
-    @property
-    def _draft(self) -> str:
-        return self._remembered.draft(self.chat.id or _NEW)
+    def _load_draft(self) -> None:
+        chat = self.chat
+        self._typed = "" if chat.is_private else self._remembered.draft(chat.id or _NEW)
+        self.prompt.load(self._typed)
 
     @on(Prompt.Changed)
-    def _typed(self) -> None:
+    def _changed(self, event: Prompt.Changed) -> None:
+        self._typed = event.text
         if self._saving is not None:
             self._saving.stop()
         self._saving = self.set_timer(_DRAFT_DELAY, self._save_draft)
@@ -190,7 +191,7 @@ class ChatPane(Vertical, Telling):
         """What is typed, or sent and not stored yet: a process that is killed loses neither."""
         if self.chat.is_private or self._editing is not None:
             return
-        text = self.prompt.text or self.chat.pending or ""
+        text = self._typed or self.chat.pending or ""
         self._remembered.keep_draft(self.chat.id or _NEW, text)
 
     @work(thread=True, exclusive=True, group="draft")
@@ -205,7 +206,7 @@ class ChatPane(Vertical, Telling):
 
     def begun(self, chat: Chat) -> None:
         """A turn of a chat is stored: it is no draft any more."""
-        if not chat.is_private and (chat is not self.chat or not self.prompt.text):
+        if not chat.is_private and (chat is not self.chat or not self._typed):
             self._remembered.keep_draft(chat.id or _NEW, "")
             self._remembered.keep_draft(_NEW, "")
             self._write_draft()
@@ -255,14 +256,6 @@ class ChatPane(Vertical, Telling):
     async def _delete_asked(self, event: asked.DeleteAsked) -> None:
         with self.telling():
             await self.delete(event.message_id)
-
-    @on(asked.CopyAsked)
-    def _copy_asked(self, event: asked.CopyAsked) -> None:
-        self.copy(event.text, event.what)
-
-    @on(asked.LinkChosen)
-    def _link_chosen(self, event: asked.LinkChosen) -> None:
-        self.copy(event.url, "the address: nothing is opened from here")
 
     # keys
 

@@ -37,6 +37,7 @@ from localchat.tui.widgets.prompt.commands import Command
 from localchat.tui.widgets.prompt.prompt import Prompt
 from localchat.tui.widgets.sidebar.sidebar import Sidebar
 from localchat.tui.widgets.status_line import StatusLine
+from localchat.tui.widgets.transcript import asked
 
 _NARROW = 90  # columns below which the sidebar lies over the chat
 _RECALLED = 200  # prompts that Up brings back
@@ -298,7 +299,7 @@ class MainScreen(Screen[None], Telling):
     def action_interrupt(self) -> None:
         """Ctrl+C: copies what is selected, stops the reply, or clears the prompt; twice, leaves."""
         if selected := self.chat_pane.selected:
-            self.chat_pane.copy(selected, "what was selected")
+            self.post_message(asked.CopyAsked(selected, "what was selected"))
         elif self.chat.is_busy:
             self.chat.stop()
             self._show_status()

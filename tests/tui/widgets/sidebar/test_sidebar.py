@@ -491,6 +491,27 @@ async def test_more_is_asked_for_once_when_the_end_is_near() -> None:
         assert await posted(pilot) == []
 
 
+async def test_the_end_is_near_a_screen_before_it() -> None:
+    app = Screen()
+    async with app.run_test(size=(80, 12)) as pilot:
+        app.sidebar.show(conversations(30, a_day=30), has_more=True)  # 31 lines, 10 are seen
+        app.sidebar.focus_list()
+        await pilot.press(*["down"] * 18)
+        assert await posted(pilot) == []
+        await pilot.press("down")
+        await until(pilot, lambda: app.posted)
+
+
+async def test_another_theme_paints_anew() -> None:
+    app = Screen()
+    async with app.run_test(size=(80, 12)) as pilot:
+        app.sidebar.show(conversations(3))
+        await pilot.pause()
+        before = app.query_one(Listing).render_line(1)
+        app.theme = "localchat-light"
+        await until(pilot, lambda: app.query_one(Listing).render_line(1) != before)
+
+
 async def test_more_is_asked_for_where_there_is_room() -> None:
     app = Screen()
     async with app.run_test(size=(80, 40)) as pilot:

@@ -105,12 +105,15 @@ async def test_choosing_brings_into_view() -> None:
         app.transcript.focus()
         for _ in range(20):
             await pilot.press("up")
+            await settled(pilot)
             assert app.transcript.chosen is not None
             first = app.transcript.chosen.content.split("\n")[0]
             assert any(row[4:] == first for row in app.rows)
         await pilot.press("g")
+        await settled(pilot)
         assert "Question 1?" in app.rows[1]
         await pilot.press("G")
+        await settled(pilot)
         assert app.transcript.is_following
 
 
