@@ -34,6 +34,10 @@ class InsideClient:
     def info(self) -> EngineInfo:
         return self._info
 
+    @property
+    def is_gone(self) -> bool:
+        return False
+
     def submit(self, request: GenerationRequest) -> None:
         self._engine.submit(request)
         self._running.add(request.id)
