@@ -5,8 +5,10 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from itertools import accumulate
+from typing import TYPE_CHECKING
 
-from localchat.tui.widgets.transcript.turn import Turn
+if TYPE_CHECKING:
+    from localchat.tui.widgets.transcript.turn import Turn
 
 
 class Rows:

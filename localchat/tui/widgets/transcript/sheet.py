@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from rich.segment import Segment
 from textual.content import Content
@@ -15,9 +15,11 @@ from textual.strip import Strip
 from textual.style import Style
 from textual.widget import Widget
 
-from localchat.tui.widgets.transcript.lines import Line, joined
 from localchat.tui.widgets.transcript.rows import Rows
-from localchat.tui.widgets.transcript.turn import Turn
+
+if TYPE_CHECKING:
+    from localchat.tui.widgets.transcript.lines import Line
+    from localchat.tui.widgets.transcript.turn import Turn
 
 _MARGIN = 4  # columns to the left: the mark of the chosen message, a blank, the bar, a blank
 _WIDEST = 100  # columns of text: longer lines are hard to read
@@ -312,6 +314,8 @@ class Sheet(ScrollView):
 
     def get_selection(self, selection: Selection) -> tuple[str, str] | None:
         """The selected text: without bars and bullets, long lines in one."""
+        from localchat.tui.widgets.transcript.lines import joined
+
         parts: list[tuple[Line, int, int | None]] = []
         start, end = selection
         for turn in self.turns:

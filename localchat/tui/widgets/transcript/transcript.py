@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from textual import events
 from textual.binding import Binding, BindingType
@@ -12,12 +12,14 @@ from textual.message import Message
 from textual.timer import Timer
 
 from localchat.sanitize import clean
-from localchat.store.records import StoredMessage
-from localchat.tui.chats.live import Live
 from localchat.tui.widgets.transcript import asked
 from localchat.tui.widgets.transcript.pace import Pace
 from localchat.tui.widgets.transcript.sheet import Sheet
-from localchat.tui.widgets.transcript.turn import Turn
+
+if TYPE_CHECKING:
+    from localchat.store.records import StoredMessage
+    from localchat.tui.chats.live import Live
+    from localchat.tui.widgets.transcript.turn import Turn
 
 _SOON = 0.001  # seconds
 
@@ -70,7 +72,7 @@ class Transcript(Sheet, can_focus=True):
         for message in messages:
             siblings = alternatives.get(message.id, ())
             if (turn := known.get(message.id)) is None:
-                turn = Turn(message, siblings)
+                turn = _turn(message, siblings)
             elif message != turn.message and message.id == getattr(self._live, "reply", None):
                 turn.thinking.stop()
             turn.update(message, siblings)
@@ -274,3 +276,10 @@ class Transcript(Sheet, can_focus=True):
     def _choose_clicked(self, turn: Turn) -> None:
         self.chosen = turn
         self.refresh()
+
+
+def _turn(message: StoredMessage, siblings: Sequence[int]) -> Turn:
+    # All that draws messages: a fifth of the imports for the first frame, which has none.
+    from localchat.tui.widgets.transcript.turn import Turn
+
+    return Turn(message, siblings)
