@@ -41,6 +41,12 @@ class Sheet(ScrollView):
         overflow-y: auto;
         scrollbar-gutter: stable;
         scrollbar-size-vertical: 1;
+        scrollbar-background: $background;
+        scrollbar-background-hover: $background;
+        scrollbar-background-active: $background;
+        scrollbar-color: $foreground 20%;
+        scrollbar-color-hover: $foreground 35%;
+        scrollbar-color-active: $accent;
         background: $background;
         color: $foreground;
 
@@ -54,14 +60,14 @@ class Sheet(ScrollView):
         & > .code { color: $text-accent; background: $surface; }
         & > .code-block { background: $surface; }
         & > .code-label { background: $surface; color: $text-muted; }
-        & > .heading-1 { color: $accent; text-style: bold underline; }
-        & > .heading-2 { color: $accent; text-style: bold; }
+        & > .heading-1 { color: $text-accent; text-style: bold underline; }
+        & > .heading-2 { color: $text-accent; text-style: bold; }
         & > .heading-3 { text-style: bold; }
-        & > .bullet { color: $accent; }
+        & > .bullet { color: $text-accent; }
         & > .em { text-style: italic; }
         & > .strong { text-style: bold; }
         & > .strike { text-style: strike; }
-        & > .link { color: $accent; text-style: underline; }
+        & > .link { color: $text-accent; text-style: underline; }
         & > .greeting { text-style: bold; }
         & > .hint { color: $text-muted; }
     }
