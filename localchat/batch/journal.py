@@ -32,7 +32,7 @@ _PRAGMAS = """
 _SCHEMA = """
     CREATE TABLE IF NOT EXISTS rows (
         id INTEGER PRIMARY KEY,    -- in the order they were finished
-        number INTEGER NOT NULL,   -- among the rows of the input
+        number INTEGER NOT NULL,   -- among the rows of the input; 0: it has it no longer
         line INTEGER NOT NULL,
         custom_id TEXT NOT NULL UNIQUE,
         digest BLOB NOT NULL,      -- of what was asked
@@ -134,10 +134,17 @@ class Journal:
         ).get
         return None if found is None else (found[0], found[1], found[2], bool(found[3]))
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether no row was ever finished, also none that the input has no longer."""
+        return self._connection.execute("SELECT 1 FROM rows LIMIT 1").get is None
+
     def counts(self) -> tuple[int, int]:
         """(Finished rows, those of them that failed)."""
-        finished = self._connection.execute("SELECT count(*) FROM rows").get
-        failed = self._connection.execute("SELECT count(*) FROM rows WHERE failed").get
+        finished = self._connection.execute("SELECT count(*) FROM rows WHERE number > 0").get
+        failed = self._connection.execute(
+            "SELECT count(*) FROM rows WHERE failed AND number > 0"
+        ).get
         return finished, failed
 
     @property
@@ -146,18 +153,21 @@ class Journal:
         found: int | None = self._connection.execute("SELECT rows FROM total").get
         return found
 
-    def entries(self, *, in_order: bool = True, seen: bool = False) -> Iterator[Entry]:
-        """All of them, by their place in the input, or as they were finished.
-
-        `seen`: only those whose ids were given to `see`.
-        """
-        if seen:
-            self._spill()
-        only = "WHERE custom_id IN (SELECT custom_id FROM temp.seen)" if seen else ""
+    def entries(self, *, in_order: bool = True) -> Iterator[Entry]:
+        """All of them, by their place in the input, or as they were finished."""
         order = "number, id" if in_order else "id"
         with _explained():
-            for found in self._connection.execute(f"{_SELECT} {only} ORDER BY {order}"):
+            for found in self._connection.execute(f"{_SELECT} WHERE number > 0 ORDER BY {order}"):
                 yield _entry(*found)
+
+    def hide_unseen(self) -> None:
+        """Leaves rows out from now on whose ids were not given to `see`, until they come again."""
+        with _explained():
+            self._spill()
+            self._connection.execute(
+                "UPDATE rows SET number = 0"
+                " WHERE custom_id NOT IN (SELECT custom_id FROM temp.seen) AND number > 0"
+            )
 
     def see(self, custom_id: str) -> bool:
         """False if this id was given before, in this journal's life."""

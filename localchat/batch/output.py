@@ -101,7 +101,7 @@ class Output:
     def begin(self, journal: Journal) -> None:
         """Rows are about to finish."""
         if self._live:
-            self._write(journal, seen=False, keeps_open=True)
+            self._write(journal, keeps_open=True)
 
     def add(self, group: Iterable[Finished]) -> None:
         """Rows have been finished, durably."""
@@ -116,10 +116,10 @@ class Output:
         except OSError as error:
             raise _explained(error) from error
 
-    def finish(self, journal: Journal, *, seen: bool) -> None:
-        """Puts the files in place, whole. `seen`: with the rows alone that the input still has."""
+    def finish(self, journal: Journal) -> None:
+        """Puts the files in place, whole."""
         self.close()
-        self._write(journal, seen=seen, keeps_open=False)
+        self._write(journal, keeps_open=False)
 
     def close(self) -> None:
         files, self._files = self._files, []
@@ -129,7 +129,7 @@ class Output:
     def _which(self, entry: Entry) -> int:
         return 1 if entry.outcome.error is not None and len(self._paths) > 1 else 0
 
-    def _write(self, journal: Journal, *, seen: bool, keeps_open: bool) -> None:
+    def _write(self, journal: Journal, *, keeps_open: bool) -> None:
         """Makes the files anew beside the old ones, and puts them in their place."""
         columns = self._columns
         if columns is None and self._format in ("csv", "tsv"):
@@ -145,7 +145,7 @@ class Output:
                 path.unlink(missing_ok=True)
                 files.append(path.open("x", encoding="utf-8", newline=""))
                 files[-1].write(writer.header)
-            for entry in journal.entries(in_order=not self._live, seen=seen):
+            for entry in journal.entries(in_order=not self._live):
                 which = self._which(entry)
                 files[which].write(self._writers[which].text(entry))
             for file in files:

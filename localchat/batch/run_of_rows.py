@@ -87,7 +87,10 @@ class Tally:
 
 
 class RunOfRows:
-    """Made by `begin`. `tally` says how far it is, `is_complete` whether all rows are finished."""
+    """To be used in a `with` block: its end keeps what is finished, and writes the output.
+
+    `tally` says how far it is, `is_complete` whether all rows are finished.
+    """
 
     def __init__(
         self,
@@ -134,7 +137,7 @@ class RunOfRows:
             self.input_has_changed = _has_changed(self._beside, source)
             self._journal = opening.enter_context(contextlib.closing(self._beside.journal()))
             self._output.refuse_foreign(self._journal.stamps())
-            self._has_known = self._journal.counts()[0] > 0
+            self._has_known = not self._journal.is_empty
             self._resources = opening.pop_all()
         # Only of an input that is another by now, rows can be gone.
         self._may_have_gone = self._has_known and (self.input_has_changed or source.size is None)
@@ -204,13 +207,12 @@ class RunOfRows:
                 if not isinstance(one, End):
                     rest.append(one)
         self._keep(self._unkept + rest)
-        self.kept = self._journal.counts()[0]
         whole = self.is_complete and self._intake.is_whole
         # What the input has no longer is left out; only a run that has seen all of it can tell.
         if whole and self._may_have_gone and self._lookups is not None:
-            self._output.finish(self._lookups, seen=True)
-        else:
-            self._output.finish(self._journal, seen=False)
+            self._lookups.hide_unseen()
+        self.kept = self._journal.counts()[0]
+        self._output.finish(self._journal)
         if whole:
             manifest = self._beside.manifest or {}
             read = {"sha256": self._source.sha256, "rows": self._intake.read}

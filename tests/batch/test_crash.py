@@ -162,22 +162,24 @@ def test_the_proof_finds_a_sync_that_is_left_out(
 def test_the_output_is_on_the_disk_before_it_is_in_its_place(
     table: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    done: list[str] = []
+    done: list[tuple[str, int]] = []
     fsync, replace = os.fsync, Path.replace
 
     def note_fsync(descriptor: int) -> None:
-        done.append("fsync")
+        done.append(("sync", os.fstat(descriptor).st_ino))
         fsync(descriptor)
 
     def note_replace(self: Path, target: Path) -> Path:
-        done.append(f"place {Path(target).name}")
+        done.append(("place", self.stat().st_ino))
         return replace(self, target)
 
     monkeypatch.setattr(os, "fsync", note_fsync)
     monkeypatch.setattr(Path, "replace", note_replace)
+    out = table.with_name("out.csv")
     write(table, 3)
-    run = begin(table, table.with_name("out.csv"), Engine())
-    with run:
+    with begin(table, out, Engine()) as run:
         list(run.groups())
-    place = done.index("place out.csv")
-    assert done[place - 1 : place + 2] == ["fsync", "place out.csv", "fsync"]
+    file, folder = out.stat().st_ino, out.parent.stat().st_ino
+    place = done.index(("place", file))
+    assert ("sync", file) in done[:place]
+    assert done[place + 1] == ("sync", folder)

@@ -375,7 +375,15 @@ class TestGoingOn:
         assert sorted(map(said, engine.requests)) == ["0", "changed"]
         found = [(line["custom_id"], line["answer"]) for line in lines(out)]
         assert found == [("new", "<0>"), ("c", "<3>"), ("a", "<changed>")]
-        assert not batch(path, out, engine).input_has_changed
+        before = out.read_text()
+        run = batch(path, out, engine)
+        assert not run.input_has_changed
+        assert (out.read_text(), run.kept) == (before, 3)
+        # What had gone is known when it comes again.
+        write(("b", "2"))
+        run = batch(path, out, engine)
+        assert (run.tally.known, len(engine.requests), run.kept) == (1, 2, 1)
+        assert [line["custom_id"] for line in lines(out)] == ["b"]
 
     def test_rows_that_were_added(self, table: Path, out: Path) -> None:
         batch(table, out)
