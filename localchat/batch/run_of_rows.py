@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from queue import Empty
+from queue import Empty, SimpleQueue
 
 from localchat.batch import output as outputs
 from localchat.batch.beside import Beside, folder_of, looks
@@ -124,7 +125,10 @@ class RunOfRows:
         self._manner = manner
         self._plan = plan
         self._lookups: Journal | None = None
-        self._unkept: list[Finished | Known] = []
+        self._own: Journal | None = None
+        self._kept: SimpleQueue[list[Finished | Known] | End] = SimpleQueue()
+        self._stop = End()
+        self._keeper = threading.Thread(target=self._keep_all, daemon=True)
         with contextlib.ExitStack() as opening:
             opening.callback(source.close)
             if not folder_of(path).exists():
@@ -169,6 +173,9 @@ class RunOfRows:
         """Ends what is with the engine. What is finished is kept, and the output written."""
         with self._resources:
             self._flight.stop()
+            if self._keeper.ident is not None:
+                self._flight.results.put(self._stop)
+                self._keeper.join()
             if self._lookups is not None:
                 self._resources.callback(self._lookups.close)
             if kind is None or not issubclass(kind, OutOfSpace):
@@ -180,33 +187,26 @@ class RunOfRows:
         Raises what ends the run before its time.
         """
         self._output.begin(self._journal)
+        self._keeper.start()
         self._flight.start()
-        end = None
-        while end is None:
-            group, end = self._gather()
-            self._keep(group)
-            if group:
-                yield group
-        if end.error is not None:
-            raise end.error
+        while not isinstance(group := self._kept.get(), End):
+            self._flight.settle(group)
+            yield group
+        if group.error is not None:
+            raise group.error
         self.is_complete = True
 
     def entry(self, one: Finished | Known) -> Entry:
         """All that is known of a row."""
         if isinstance(one, Finished):
             return entry_of(one)
-        found = self._journal.find(one.row.custom_id)
+        if self._own is None:
+            self._own = self._resources.enter_context(contextlib.closing(self._beside.journal()))
+        found = self._own.find(one.row.custom_id)
         assert found is not None, "rows are not forgotten"
         return found
 
     def _finish(self) -> None:
-        rest: list[Finished | Known] = []
-        with contextlib.suppress(Empty):
-            while True:
-                one = self._flight.results.get_nowait()
-                if not isinstance(one, End):
-                    rest.append(one)
-        self._keep(self._unkept + rest)
         whole = self.is_complete and self._intake.is_whole
         # What the input has no longer is left out; only a run that has seen all of it can tell.
         if whole and self._may_have_gone and self._lookups is not None:
@@ -236,20 +236,31 @@ class RunOfRows:
                 return group, None
         return group, one
 
+    def _keep_all(self) -> None:
+        """The work of a thread: Ctrl-C, which comes to the main one, breaks no commit."""
+        try:
+            end: End | None = None
+            while end is not self._stop:
+                group, end = self._gather()
+                if group:
+                    self._keep(group)
+                    self._kept.put(group)
+                if end is not None:
+                    self._kept.put(end)
+        except BaseException as error:
+            self._kept.put(End(error))
+
     def _keep(self, group: list[Finished | Known]) -> None:
         """Makes results durable; only then do they count."""
-        self._unkept = group
         finished = [one for one in group if isinstance(one, Finished)]
         moved = [one.row for one in group if isinstance(one, Known) and one.is_moved]
         self._count()
         if finished or moved:
             is_part = self._manner.limit is not None or self._manner.chosen is not None
             self._journal.commit(finished, moved, None if is_part else self.tally.total)
-        self._unkept = []
         for one in group:
             self.tally.add(one)
         self._output.add(finished)
-        self._flight.settle(group)
 
     def _count(self) -> None:
         """How many rows there are: while the input is read, by how far it is."""

@@ -167,6 +167,11 @@ class TestWhole:
         assert [row["id"] for row in rows(out)] == ["0", "1", "2", "3", "4"]
         assert (run.tally.known, len(engine.requests)) == (3, 5)
 
+    def test_rows_are_kept_while_nobody_takes_them(self, table: Path, out: Path) -> None:
+        with begin(table, out, Engine(), concurrency=1) as run:
+            next(run.groups())
+            wait_until(lambda: len(entries(out)) == 5)
+
     def test_arrival_order_is_written_at_once(self, table: Path, out: Path) -> None:
         engine = Engine()
         engine.holds = True
@@ -176,7 +181,7 @@ class TestWhole:
         with run:
             for group in run.groups():
                 seen += len(group)
-                assert len(rows(out)) == seen
+                assert len(rows(out)) >= seen
         assert seen == 5
 
     def test_a_table_whose_columns_come_row_by_row(self, tmp_path: Path) -> None:
@@ -493,16 +498,3 @@ class TestDisk:
             assert {entry.custom_id for entry in entries(out)} >= set(kept)
             batch(table, out)
         assert [row["id"] for row in rows(out)] == [str(n) for n in range(40)]
-
-    def test_rows_are_on_the_disk_before_they_are_given_out(self, table: Path, out: Path) -> None:
-        with watched_disk() as disk:
-            run = begin(table, out, Engine(), concurrency=1)
-            with run:
-                for _ in run.groups():
-                    disk.note("given out")
-        events = disk.events
-        for place, (what, _) in enumerate(events):
-            if what == "given out":
-                before = [event for event in events[:place] if event[1] == "rows.db-wal"]
-                assert before[-1] == ("sync", "rows.db-wal")
-        assert ("given out", "") in events
