@@ -220,7 +220,7 @@ class Listing(ScrollView, can_focus=True):
 
     def on_click(self, event: events.Click) -> None:
         row = self._row_at(event)
-        if row is not None and row in self._choices:
+        if row in self._choices:
             self._move_to(self._choices.index(row))
             self.action_choose()
 
@@ -230,10 +230,9 @@ class Listing(ScrollView, can_focus=True):
     def on_leave(self) -> None:
         self._set_hover(None)
 
-    def _row_at(self, event: events.MouseEvent) -> int | None:
-        line = event.y + self.scroll_offset.y
-        row = bisect_right(self._tops, line) - 1
-        return row if row < len(self._rows) else None
+    def _row_at(self, event: events.MouseEvent) -> int:
+        """Below the last one: a place that no row has."""
+        return bisect_right(self._tops, event.y + self.scroll_offset.y) - 1
 
     def _set_hover(self, row: int | None) -> None:
         if row != self._hover:

@@ -111,9 +111,7 @@ class Sidebar(Vertical):
         self._listing = Listing(_EMPTY)
         self._conversations: Sequence[Conversation] = ()
         self._has_more = False
-        self._asked_after: str | None = None
         self._searched = ""
-        self._hits: Sequence[Hit] | None = None
 
     def compose(self) -> ComposeResult:
         yield self._hint
@@ -125,7 +123,6 @@ class Sidebar(Vertical):
         """Shows conversations, newest first; `has_more` if the store has older ones."""
         self._conversations = conversations
         self._has_more = has_more
-        self._asked_after = None
         if not self._searched:
             self._show_all()
 
@@ -154,14 +151,10 @@ class Sidebar(Vertical):
         self._listing.current = current
 
     @on(Listing.EndNear)
-    def _ask_for_more(self) -> None:
-        """Once for each last conversation."""
-        if not self._has_more or self._searched or not self._conversations:
-            return
-        last = self._conversations[-1]
-        if self._asked_after != last.id:
-            self._asked_after = last.id
-            self.post_message(self.MoreAsked(last))
+    def _ask_for_more(self, event: Listing.EndNear) -> None:
+        event.stop()
+        if self._has_more and self._conversations and not self._searched:
+            self.post_message(self.MoreAsked(self._conversations[-1]))
 
     # searching
 
