@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import signal
 from pathlib import Path
 
 import pytest
 
 from localchat.paths import Paths
+from localchat.store.records import Generation, NewConversation, NewMessage, Provenance
 from localchat.store.store import Store
 from tests.conftest import CommandRunner
 from tests.tui.terminal import Terminal
@@ -135,3 +137,39 @@ def test_poorer_terminals(env: dict[str, str]) -> None:
             assert b"38;5;" not in at.written
         at.type("\x1b\x11")
         at.wait()
+
+
+HOSTILE = (
+    "\x1b]52;c;aGFja2Vk\x07\x1b[2J\x1b[31mred\x9b31m\x90q\x9c\u202egnp.exe\u2066x\x07\x08\x7f"
+    "\x1b]8;;http://elsewhere\x1b\\click\x1b]8;;\x1b\\ [a link](http://elsewhere)"
+    "\x1b]0;title\x07 seen"
+)
+
+
+def test_nothing_stored_can_command_the_terminal(places: Paths) -> None:
+    with Store.open(places) as store:
+        messages = (
+            NewMessage("system", f"System {HOSTILE}"),
+            NewMessage("user", f"Asked {HOSTILE}", 0),
+            NewMessage(
+                "assistant",
+                f"# Told {HOSTILE}\n\n- {HOSTILE}\n\n```sh\n{HOSTILE}\n```\n"
+                f"\n| {HOSTILE} | b |\n|-|-|\n",
+                1,
+                reasoning=f"Thought {HOSTILE}",
+                state="failed",
+                generations=(Generation(Provenance(HOSTILE), error=f"Failed {HOSTILE}"),),
+            ),
+        )
+        title = f"Title {HOSTILE}"
+        store.add([NewConversation(messages, title=title, settings={"model": f"m{HOSTILE}"})])
+    with Terminal("chat", "-c", size=(160, 50)) as at:
+        at.until(lambda text: "Fits this machine" in text)  # there is no such model
+        at.type("\x1b\x11")
+        at.wait()
+    # Textual's own choice of a pointer for the mouse.
+    written = re.sub(rb"\x1b]22;[a-z]*\x07", b"", at.written)
+    for sequence in (b"\x1b]52", b"\x1b]8;", b"\x1b]0;", b"\x1b[2J\x1b[31m", b"\x07", b"\x7f"):
+        assert sequence not in written
+    for character in "\x90\x9b\x9c\u202e\u2066":
+        assert character.encode() not in written
