@@ -57,12 +57,15 @@ def test_a_row_that_kills_twice_is_an_error_and_no_other(table: Path, out: Path)
 
 def test_suspects_go_alone(table: Path, out: Path) -> None:
     first, second, third = Engine(deadly=("t0",)), Engine(deadly=("t2",)), Engine()
-    first.holds = True
+    first.holds = second.holds = True
     run = begin(table, out, Engines(first, second, third), concurrency=8)
     answering = threading.Thread(target=answered, args=(run,))
     answering.start()
     wait_until(lambda: len(first.requests) == 8)
     first.release()
+    wait_until(lambda: second.requests)
+    assert not run._flight._has_room()
+    second.release()
     answering.join()
     assert failed(out) == [3]
     assert [said(request) for request in second.requests] == ["t0", "t1", "t2"]
