@@ -20,6 +20,12 @@ from localchat.paths import Paths
 @click.option("-s", "--system", metavar="TEXT", help="Instructions for new chats.")
 @preset_options
 @history_options
+@click.option(
+    "--from",
+    "row",
+    metavar="OUT:ID",
+    help="Open a row of a batch as a conversation: its output, a colon, its custom_id.",
+)
 @offline_option
 def command(
     model: str | None,
@@ -29,18 +35,25 @@ def command(
     goes_on: bool,
     cid: str | None,
     log: bool | None,
+    row: str | None,
     offline: bool,
 ) -> None:
     """Open the chat screen. localchat alone, on a terminal, does the same.
 
-    With -c or --cid it opens with a conversation of the history; with --no-log nothing of the
-    first chat is kept.
+    With -c or --cid it opens with a conversation of the history, with --from with an answer of
+    localchat batch; with --no-log nothing of the first chat is kept.
     """
+    if sum((goes_on, cid is not None, row is not None)) > 1:
+        raise click.UsageError("-c, --cid and --from each open a conversation: give one.")
     _refuse_without_terminal()
     places = paths.find()
     settings = config.load(places)
     settings = replace(settings, offline=offline or settings.offline)
-    conversation = _find(cid, places) if goes_on or cid is not None else None
+    conversation = None
+    if row is not None:
+        conversation = _row(row, places)
+    elif goes_on or cid is not None:
+        conversation = _find(cid, places)
     # 0.3 s, most of it Textual.
     from localchat.tui.chats.settings import configured
     from localchat.tui.factory import make_app, run
@@ -76,3 +89,12 @@ def _find(id_: str | None, places: Paths) -> str:
     if found is None:
         raise UsageError("There is no conversation to go on with.", "Begin one: localchat chat")
     return found.id
+
+
+def _row(name: str, places: Paths) -> str:
+    """The whole id of the conversation that a row of a batch becomes."""
+    from localchat.batch.opening import open_row
+    from localchat.store.store import Store
+
+    with Store.open(places) as store:
+        return open_row(name, store)
