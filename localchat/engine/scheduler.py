@@ -157,7 +157,9 @@ class Scheduler:
 
     def _admit(self, batch: ScheduledBatch) -> None:
         num_slots = self.slots.num_idle
-        busy = {id(running.request) for running in self.running if _goes_before_its_kin(running)}
+        busy = {
+            id(running.request) for running in self.running if self._goes_before_its_kin(running)
+        }
         # Nobody is overtaken for good: one that waits for another's prefix has a slot kept for it.
         # One that waits for another of its own request has not, since it is next after that.
         for sequence in list(islice(self.waiting, _MOST_LOOKED_AT)):
@@ -176,8 +178,22 @@ class Scheduler:
                 num_needed = sum(running.num_remaining_tokens for running in self.running)
                 self.cache.place(sequence, start, num_needed, batch)
                 self.running.append(sequence)
-            if start is None or _goes_before_its_kin(sequence):
+            if self.slots.can_cut and (start is None or self._goes_before_its_kin(sequence)):
                 busy.add(id(sequence.request))
+
+    def _goes_before_its_kin(self, sequence: Sequence) -> bool:
+        """Whether others of its request should wait for what it leaves in the KV cache.
+
+        While it computes the prompt that they have too; and texts that a batch has scored take one
+        slot in turn, so that other rows' prompts are read beside them. Memory that can't be cut has
+        nothing for them but at checkpoints.
+        """
+        request = sequence.request
+        if not (self.slots.can_cut and request.reuse_cache and request.reuse_own is None):
+            return False
+        if request.continuations and not sequence.is_interactive:
+            return True
+        return sequence.num_computed_tokens < sequence.num_prompt_tokens - 1
 
     def _has_cells_for(self, sequence: Sequence, start: Start | None) -> bool:
         """Whether enough cells are neither used by running sequences nor needed by their prompts.
@@ -294,17 +310,3 @@ class Scheduler:
         self.finish(sequence, keep=False)
         sequence.num_computed_tokens = 0
         self._queue(sequence).appendleft(sequence)
-
-
-def _goes_before_its_kin(sequence: Sequence) -> bool:
-    """Whether others of its request should wait for what it leaves in the KV cache.
-
-    While it computes the prompt that they have too; and texts that a batch has scored take one
-    slot in turn, so that other rows' prompts are read beside them.
-    """
-    request = sequence.request
-    if not request.reuse_cache or request.reuse_own is not None:
-        return False
-    if request.continuations and not sequence.is_interactive:
-        return True
-    return sequence.num_computed_tokens < sequence.num_prompt_tokens - 1
