@@ -21,7 +21,7 @@ from localchat.batch.plan import Plan
 from localchat.batch.readers.source import Input
 from localchat.batch.request import Requests
 from localchat.client.base import EngineClient
-from localchat.errors import LocalchatError, OutOfSpace, UsageError
+from localchat.errors import LocalchatError, UsageError
 from localchat.presets.preset import perhaps
 
 _GROUP = 0.05  # seconds in which finished rows gather for one commit
@@ -169,7 +169,7 @@ class RunOfRows:
     def __enter__(self) -> RunOfRows:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+    def __exit__(self, *_: object) -> None:
         """Ends what is with the engine. What is finished is kept, and the output written."""
         with self._resources:
             self._flight.stop()
@@ -178,8 +178,7 @@ class RunOfRows:
                 self._keeper.join()
             if self._lookups is not None:
                 self._resources.callback(self._lookups.close)
-            if kind is None or not issubclass(kind, OutOfSpace):
-                self._finish()
+            self._finish()
 
     def groups(self) -> Iterator[list[Finished | Known]]:
         """Rows as they are finished, in groups: each is durable before it is given out.

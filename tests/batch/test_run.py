@@ -319,6 +319,7 @@ class TestGoingOn:
             run._flight.start()
             wait_until(lambda: len(engine.requests) == 5)
         assert engine.is_closed
+        assert engine._cancelled == {request.id for request in engine.requests}
         assert entries(out) == []
         assert rows(out) == []
 
