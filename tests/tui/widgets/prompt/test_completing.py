@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+import threading
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 from textual.pilot import Pilot
 
+from localchat.tui.widgets.prompt import offers, prompt
 from localchat.tui.widgets.prompt.area import PromptArea
 from localchat.tui.widgets.prompt.completions import Completions
 from localchat.tui.widgets.prompt.prompt import Prompt
@@ -282,3 +285,40 @@ async def test_walking_through_the_history_opens_no_list(app: PromptApp) -> None
         assert offered(app) == []
         await pilot.press("up")
         assert app.prompt.text == "first"
+
+
+async def test_prompts_are_sent_in_their_order_however_long_a_file_takes(
+    app: PromptApp, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    is_read = threading.Event()
+
+    def slow(path: Path) -> str:
+        is_read.wait(10)
+        return path.name
+
+    monkeypatch.setattr(prompt, "_enclosed", slow)
+    async with app.run_test() as pilot:
+        app.prompt.attach(Path("notes.md"))
+        await pilot.press("enter", "b", "enter")
+        assert not app.posted(Prompt.Submitted)
+        is_read.set()
+        await settled(pilot)
+        sent = [message.text for message in app.posted(Prompt.Submitted)]
+        assert sent == ["notes.md\n\n@notes.md", "b"]
+
+
+async def test_what_is_found_too_late_opens_no_list(
+    app: PromptApp, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    is_found = threading.Event()
+
+    def slow(query: str, paths: Sequence[str]) -> list[offers.Offer]:
+        is_found.wait(10)
+        return [offers.Offer("notes.md")]
+
+    monkeypatch.setattr(offers, "files", slow)
+    async with app.run_test() as pilot:
+        await pilot.press("@", "space")
+        is_found.set()
+        await settled(pilot)
+        assert offered(app) == []
