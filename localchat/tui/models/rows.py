@@ -69,8 +69,7 @@ class Columns:
         """`offsets`: the characters of the name that were looked for."""
         name = Content(f"{cut(one_line(choice.name), self.name):{self.name}}")
         for offset in offsets:
-            if offset < self.name:
-                name = name.stylize("bold underline", offset, offset + 1)
+            name = name.stylize("bold underline", offset, offset + 1)
         mark = ("• " if is_current else "  ", "$accent")
         values = _values(choice)
         parts = [
@@ -82,7 +81,7 @@ class Columns:
 
     def _aligned(self, column: str, text: str) -> str:
         width = self.widths[column]
-        return f"{cut(text, width):{'<' if column == 'quantization' else '>'}{width}}"
+        return f"{cut(one_line(text), width):{'<' if column == 'quantization' else '>'}{width}}"
 
 
 def facts(choice: Choice) -> str:

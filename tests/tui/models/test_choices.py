@@ -133,7 +133,11 @@ class TestTogether:
         assert (b, odd) == (judged[0], there[1])
         assert (a.quantization, a.size) == ("Q8_0", 8)
 
-    def test_the_file_that_a_chat_uses(self, tmp_path: Path) -> None:
+    def test_the_file_that_a_chat_uses(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.chdir(tmp_path)
+        (tmp_path / "qwen3-4b").write_bytes(b"of another kind")
         path = tmp_path / "own.gguf"
         path.write_bytes(b"GGUF")
         (own,) = choices.with_current([], str(path))
