@@ -355,7 +355,7 @@ def _around(text: str, marks: Marks, cells: int) -> tuple[str, Marks]:
     start = marks[0][0]
     before = text.find(" ", max(start - cells // 2, 0), start)
     start = before + 1 if before >= 0 else start
-    moved = tuple((begin - start + 1, end - start + 1) for begin, end in marks if begin >= start)
+    moved = tuple((begin - start + 1, end - start + 1) for begin, end in marks)
     return f"…{text[start:]}", moved
 
 

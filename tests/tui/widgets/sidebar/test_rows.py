@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from datetime import date
+from datetime import date, datetime
 
 from localchat.tui.widgets.sidebar.rows import Entry, Found, Heading, by_day, found
 from tests.tui.widgets.sidebar.samples import conversation, hit
@@ -26,9 +26,10 @@ def test_conversations_stand_below_the_headings_of_their_days() -> None:
 
 
 def test_days_of_one_month_share_a_heading() -> None:
-    today = date.today()
-    rows = [*by_day([conversation(1, days=800), conversation(2, days=800)], today)]
-    assert len([row for row in rows if isinstance(row, Heading)]) == 1
+    days = [datetime(2001, 5, day, 12).timestamp() for day in (6, 5)]
+    given = [conversation(1)._replace(updated=updated) for updated in days]
+    rows = [*by_day(given, date(2025, 3, 31))]
+    assert [row.text for row in rows if isinstance(row, Heading)] == ["May 2001"]
 
 
 def test_titles_are_harmless() -> None:

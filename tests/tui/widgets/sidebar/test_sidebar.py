@@ -12,6 +12,7 @@ from textual.pilot import Pilot
 from textual.widgets import Input
 
 from localchat.tui import themes
+from localchat.tui.widgets.sidebar.fields import TitleField
 from localchat.tui.widgets.sidebar.listing import Listing
 from localchat.tui.widgets.sidebar.sidebar import Sidebar
 from tests.tui.widgets.sidebar.samples import conversation, conversations, hit
@@ -327,6 +328,18 @@ async def test_a_title_can_be_left_as_it_is(key: str) -> None:
         assert await posted(pilot) == []
         assert not app.query("TitleField")
         assert isinstance(app.focused, Listing)
+
+
+async def test_a_title_is_done_with_once() -> None:
+    app = Screen()
+    async with app.run_test(size=(80, 12)) as pilot:
+        app.sidebar.show(conversations(3))
+        app.sidebar.focus_list()
+        await pilot.press("r", "x")
+        field = app.query_one(TitleField)
+        await field.action_submit()
+        field.action_leave()  # before the first one is heard of
+        assert await posted(pilot) == [Sidebar.Renamed(conversation(0).id, "x")]
 
 
 async def test_a_title_is_left_for_something_else() -> None:
