@@ -6,6 +6,7 @@ import pytest
 from rich.cells import cell_len
 from textual.app import App, ComposeResult
 
+from localchat.sanitize import clean
 from localchat.tui.widgets.status_line import StatusLine
 
 EVERYTHING: dict[str, Any] = {
@@ -151,16 +152,23 @@ async def test_60_columns_have_the_state_the_model_and_the_meter(phase: str) -> 
 
 
 async def test_names_are_harmless_and_short() -> None:
-    text = await shown(
-        60,
-        model="evil\x1b]0;title\x07\n[red]" + "x" * 5000,
-        quantization="Q\x1b[2J",
-        note="n\u202eote",
-        hint="\x9bF1",
-        context_total=4096,
-    )
-    assert "\x1b" not in text
+    hostile: dict[str, Any] = {
+        "model": "evil\x1b]0;title\x07\n[red]" + "x" * 5000,
+        "quantization": "Q\x1b[2J\n",
+        "note": "n\u202eo\nte",
+        "hint": "\x9bF\n1",
+        "context_total": 4096,
+    }
+    text = await shown(2000, **hostile)
+    assert clean(text) == text
     assert "\n" not in text
+    assert "evil]0;title [red]xxx" in text
+    assert "· Q[2J  " in text
+    assert "  no te  " in text
+    assert text.endswith("  F 1")
+    loading = await shown(60, **hostile, phase="loading")
+    assert loading.startswith("loading evil]0;title [r… …")
+    text = await shown(60, **hostile)
     assert "evil]0;title [r…" in text
     assert "0/4,096" in text
 
