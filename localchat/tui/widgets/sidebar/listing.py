@@ -1,7 +1,7 @@
 """The list of the sidebar: one of thousands of rows costs nothing until it is on the screen.
 
-An OptionList of 5,000 options takes 230 ms to fill, and 36 ms each time that one of them changes,
-which is more than a key may take.
+An OptionList of 5,000 options takes 140 ms to fill, and 27 ms each time that one of them changes,
+which is all that a key may take.
 """
 
 from __future__ import annotations
