@@ -6,7 +6,6 @@ from functools import lru_cache
 
 from textual.content import Content
 
-from localchat.sanitize import clean
 from localchat.tui.widgets.transcript.lines import Line
 
 _CHUNK = 24  # lines of code that grows which are highlighted together
@@ -20,7 +19,7 @@ def code_lines(code: str, language: str, width: int, *, is_open: bool) -> list[L
     `is_open`: more may come. Then it is highlighted in chunks, of which only the last one changes;
     what spans two of them, such as a long text literal, is not seen as such until it is all there.
     """
-    code = clean(code).expandtabs(4)
+    code = code.expandtabs(4)
     if not is_open:
         return list(_chunk_lines(code, language, width))
     lines = code.split("\n")

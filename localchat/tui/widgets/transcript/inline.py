@@ -74,7 +74,7 @@ def _collect(tokens: list[Token], text: list[str], spans: list[Span]) -> None:
 
 
 def _link(start: int, end: int, address: str) -> list[Span]:
-    click = Style.from_meta({"@click": f"link({clean(address)!r})"})
+    click = Style.from_meta({"@click": f"link({address!r})"})
     return [Span(start, end, ".link"), Span(start, end, click)]
 
 

@@ -1,10 +1,9 @@
-"""How a block of Markdown is drawn."""
+"""How a block of Markdown is drawn; its text is clean already."""
 
 from __future__ import annotations
 
 from textual.content import Content
 
-from localchat.sanitize import clean
 from localchat.tui.widgets.transcript.blocks import Block, References
 from localchat.tui.widgets.transcript.code import code_lines
 from localchat.tui.widgets.transcript.inline import LONGEST, inline
@@ -25,7 +24,7 @@ def block_lines(block: Block, width: int, references: References = ()) -> list[L
             style = f".heading-{min(int(block.detail), 3)}"
             return text_lines(block.text, width, references, style)
         case "code":
-            label = Content.styled(f"  {clean(block.detail)}"[:width].ljust(width), ".code-label")
+            label = Content.styled(f"  {block.detail}"[:width].ljust(width), ".code-label")
             end = Content.styled(" " * width, ".code-block")
             code = code_lines(block.text, block.detail, width, is_open=block.is_open)
             return [Line(label, width), *code, Line(end, width)]
@@ -40,13 +39,13 @@ def block_lines(block: Block, width: int, references: References = ()) -> list[L
         case "table":
             return _table(block, width, references)
         case "plain":
-            return list(wrap_plain(clean(block.text), width))
+            return list(wrap_plain(block.text, width))
 
 
 def text_lines(source: str, width: int, references: References, style: str = "") -> list[Line]:
     """The lines of Markdown of the inline kind; too long to be read as such, they are plain."""
     if len(source) > LONGEST:
-        return list(wrap_plain(clean(source), width, style))
+        return list(wrap_plain(source, width, style))
     content = inline(source, references)
     return wrap(content.stylize_before(style) if style else content, width)
 
@@ -57,11 +56,11 @@ def _table(block: Block, width: int, references: References) -> list[Line]:
         if (lines := table_lines(cells, block.detail, width)) is not None:
             return lines
     plain = "\n".join(" | ".join(row) for row in block.rows)
-    return list(wrap_plain(clean(plain), width))
+    return list(wrap_plain(plain, width))
 
 
 def _text(source: str, references: References) -> Content:
-    return inline(source, references) if len(source) <= LONGEST else Content(clean(source))
+    return inline(source, references) if len(source) <= LONGEST else Content(source)
 
 
 def _stacked(blocks: tuple[Block, ...], width: int, references: References) -> list[Line]:

@@ -351,14 +351,24 @@ class Sheet(ScrollView):
 
     def make_visible(self, turn: Turn) -> None:
         """Scrolls as far as needed to see a message; of one that is too long, its beginning."""
-        index = self.turns.index(turn)
-        top, height = 1 + self._rows.top(index), self.scrollable_content_region.height
-        turn.lines(self._rows.width)
+        self._make(turn, self._rows.width)
+        self.lay_out()
+        height = self.scrollable_content_region.height
+        top = 1 + self._rows.top(self.turns.index(turn)) - self.scroll_offset.y
         bottom = top + turn.height(self._rows.width)
-        if top < self.scroll_offset.y or bottom - top > height:
-            self.scroll_to(y=top - 1, animate=False)
-        elif bottom > self.scroll_offset.y + height:
-            self.scroll_to(y=bottom - height, animate=False)
+        if top < 0 or bottom - top > height:
+            self.go_to(turn, 1)
+        elif bottom > height:
+            self.go_to(turn, top + height - bottom)
+
+    def go_to(self, turn: Turn, row: int) -> None:
+        """Scrolls so that a message begins at a row of the screen, as far as that can be."""
+        self._place = (turn, row)
+        self.is_following = False
+        self.lay_out()
+        self.is_following = self.scroll_offset.y >= self.max_scroll_y
+        self._has_more &= not self.is_following
+        self.refresh()
 
     def show_turns(self, turns: Sequence[Turn]) -> None:
         """Draws these messages; the reader's place stays if its message is one of them."""

@@ -11,7 +11,6 @@ from textual.binding import Binding, BindingType
 from textual.message import Message
 from textual.timer import Timer
 
-from localchat.sanitize import clean
 from localchat.tui.widgets.transcript import asked
 from localchat.tui.widgets.transcript.pace import Pace
 from localchat.tui.widgets.transcript.sheet import Sheet
@@ -167,7 +166,7 @@ class Transcript(Sheet, can_focus=True):
         """Chooses the first message."""
         if self.turns:
             self._choose(self.turns[0])
-            self.scroll_to(y=0, animate=False)
+            self.go_to(self.turns[0], 1)
 
     def action_last(self) -> None:
         """Shows the end, and follows it."""
@@ -198,7 +197,7 @@ class Transcript(Sheet, can_focus=True):
 
     def action_link(self, url: str) -> None:
         """A link was clicked."""
-        self.post_message(asked.LinkChosen(clean(url)))
+        self.post_message(asked.LinkChosen(url))
 
     def _at_hand(self) -> Turn | None:
         """The chosen message; else the last one."""

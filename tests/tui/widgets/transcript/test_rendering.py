@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from localchat.tui.widgets.transcript.document import Document
 from localchat.tui.widgets.transcript.inline import LONGEST, inline
 from localchat.tui.widgets.transcript.lines import Line
 from localchat.tui.widgets.transcript.rendering import block_lines
@@ -35,7 +36,7 @@ def drawn(source: str, width: int = 40) -> list[str]:
         ("- a\n\n  b\n- c", ["• a", "", "  b", "• c"]),
         ("- ", ["•"]),
         ("```\na\tb\n\n  c\n```", ["", "  a   b", "", "    c", ""]),
-        ("```nonsense \x1b[31m\nx\n```", ["  nonsense", "  x", ""]),
+        ("```nonsense of it\nx\n```", ["  nonsense", "  x", ""]),
         ("    indented", ["", "  indented", ""]),
         ("| a | b |\n|:-:|--:|\n| 1 | 2 |\n| long cell | |", [
             "    a       b",
@@ -45,6 +46,8 @@ def drawn(source: str, width: int = 40) -> list[str]:
         ]),
         ("<b>x</b> &lt; &#x202e;x", ["<b>x</b> < x"]),
         ("[a]\n\n[a]: http://b", ["a"]),
+        (">" * 30 + " deep", [">" * 30 + " deep"]),
+        ("- " * 25 + "deep", [("- " * 25 + "deep")[:40].rstrip(), "- - - - - deep"]),
         ("~~gone~~ \\*kept\\*", ["gone *kept*"]),
     ],
 )  # fmt: skip
@@ -80,7 +83,9 @@ def test_styles_and_links_are_where_the_text_is() -> None:
 
 
 def test_the_first_definition_of_a_link_counts() -> None:
-    document = whole("[a]: http://first\n\ntext\n\n[a]: http://second\n")
+    document = Document()
+    for character in "[a]: http://first\n\ntext\n\n[a]: http://second\n\nend\n":
+        document.append(character)
     _, click = inline("[a]", document.references).spans
     assert click.style.meta == {"@click": "link('http://first')"}  # type: ignore[union-attr]
 
@@ -95,6 +100,15 @@ def test_code_is_highlighted_in_one_piece_once_it_is_all_there() -> None:
         if str(span.style).startswith("$text-")
     }
     assert styles == {"$text-success 80% italic"}
+
+
+def test_what_is_too_long_is_not_read_as_markdown() -> None:
+    paragraph = "*a* " * (LONGEST // 4 + 1)
+    assert drawn(paragraph, 7)[0] == "*a* *a*"
+    table = "|a|b|c|\n|-|-|-|\n" + "|1|2|3|\n" * 1_400
+    assert drawn(table)[-1] == "1 | 2 | 3"
+    code = lines_of("```python\n" + "pass\n" * 9_000 + "```")
+    assert not any("accent" in str(span.style) for span in code[1].content.spans)
 
 
 @settings(max_examples=200, deadline=None)

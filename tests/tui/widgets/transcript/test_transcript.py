@@ -256,6 +256,7 @@ async def test_nothing_of_a_text_can_steer_the_terminal(role: str) -> None:
     async with app.run_test(size=(70, 24)) as pilot:
         text = f"a [b]{ESCAPES}[/b] &#27;[2J &#x9b;2J ```py\n{ESCAPES}\n``` [c](http://d)"
         app.transcript.show([message(1, role, text, reasoning=ESCAPES)], {}, None)  # type: ignore[arg-type]
+        app.transcript.action_fold(1)
         await settled(pilot)
         strips = [app.transcript.render_line(y) for y in range(24)]
         shown = "".join(strip.text for strip in strips)
@@ -270,14 +271,14 @@ async def test_control_characters_cut_in_two_are_dropped() -> None:
     async with app.run_test(size=(70, 12)) as pilot:
         live = Live(1)
         app.transcript.show([message(1, "assistant", "", state="generating")], {}, live)
-        for character in f"one{ESCAPES}two":
+        for character in f"```\none{ESCAPES}two":
             live.content += character
             app.transcript.stream(live)
             await pilot.pause()
         async with asyncio.timeout(10):
-            while not app.rows[1].endswith("two"):
+            while not app.rows[2].endswith("two"):
                 await asyncio.sleep(0.01)
-        assert app.rows[1] == "    one]8;;http://evil.examplex]8;;[31mred1mtwo"
+        assert app.rows[2] == "      one]8;;http://evil.examplex]8;;[31mred1mtwo"
 
 
 async def test_a_theme_changes_what_is_drawn() -> None:
@@ -303,3 +304,18 @@ async def test_a_stopped_reply_says_so_beneath_it() -> None:
         app.transcript.show([ended], {}, None)
         await settled(pilot)
         assert [row for row in app.rows if row] == ["    Half of", "    stopped"]
+
+
+async def test_a_reader_within_a_long_message_stays_there_when_the_width_changes() -> None:
+    app = TranscriptApp()
+    async with app.run_test(size=(90, 12)) as pilot:
+        text = "\n\n".join(f"{number}. " + "word " * 30 for number in range(1, 101))
+        app.transcript.show([message(1, "user", text)], {}, None)
+        await settled(pilot)
+        app.transcript.scroll_to(y=app.transcript.max_scroll_y // 2, animate=False)
+        await settled(pilot)
+        await pilot.resize_terminal(40, 12)
+        await settled(pilot)
+        numbers = [row[4:6] for row in app.rows if row[4:6].isdigit()]
+        assert numbers
+        assert all(45 <= int(number) <= 55 for number in numbers)

@@ -140,3 +140,16 @@ def test_updates_take_a_fifth_of_a_core() -> None:
     assert pace.wait(101.0) == 0
     pace.spent(101.0, 0.001)
     assert pace.wait(101.0) == pytest.approx(0.05)
+
+
+def test_a_link_that_is_defined_later_becomes_one() -> None:
+    text = "See [a].\n\nMore.\n\n- b\n\n[a]: http://b\n"
+    growing = Turn(message(1, "assistant", "", state="generating"))
+    for end in range(len(text) + 1):
+        growing.grow(text[:end], "", end)
+        growing.lines(40)
+    once = Turn(message(1, "assistant", text)).lines(40)
+    assert len(growing.lines(40)) == len(once)
+    for line, expected in zip(growing.lines(40), once, strict=True):
+        assert line.content.is_same(expected.content)
+    assert once[0].content.spans
