@@ -322,8 +322,8 @@ class SettingsPanel(ModalScreen[ChatSettings | None]):
 
     @work(exclusive=True, group="save")
     async def action_save(self) -> None:
-        if self._choosing is not None:
-            with contextlib.suppress(WorkerCancelled):
+        while self._choosing is not None and not self._choosing.is_finished:
+            with contextlib.suppress(WorkerCancelled):  # for another one, which is waited for too
                 await self._choosing.wait()
         for row in self.query(SettingRow):
             if row.wrong:

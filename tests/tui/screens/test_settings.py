@@ -268,6 +268,21 @@ class TestPresets:
                 {"language": "Old Latin"}
             )
 
+    async def test_what_was_given_to_one_is_not_given_to_the_next(self, places: Paths) -> None:
+        async with Panel(places).run_test(size=(100, 40)) as pilot:
+            app = await ready(pilot)
+            await choose(pilot, "preset", "translate")
+            await until(pilot, lambda: app.screen.query("#parameter-language"))
+            await type_into(pilot, "parameter-language", "Latin")
+            await until(pilot, lambda: "into Latin." in app.system)
+            await choose(pilot, "preset", "summarise")
+            await until(pilot, lambda: "at most 3 sentences" in app.system)
+            assert app.wrong == []
+            await pilot.press("ctrl+s")
+            await until(pilot, lambda: not app.is_open)
+            assert isinstance(app.chosen, ChatSettings)
+            assert app.chosen.parameters == {}
+
     async def test_one_that_has_to_be_given(self, places: Paths) -> None:
         write_own("toned", b'system = "In {tone}."\nparameters = { tone = "" }', places)
         async with Panel(places).run_test(size=(100, 40)) as pilot:
@@ -326,6 +341,28 @@ class TestPresets:
             await until(pilot, lambda: not app.is_open)
             assert isinstance(app.chosen, ChatSettings)
             assert app.chosen.sampling == {"temperature": 0.0, "seed": 7, "top_k": 9}
+
+    async def test_saving_waits_for_the_last_one(
+        self, places: Paths, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        go = threading.Event()
+
+        def slow(*arguments: Any) -> ChatSettings:
+            assert go.wait(30)
+            return choose_preset(*arguments)
+
+        monkeypatch.setattr("localchat.tui.screens.settings.choose_preset", slow)
+        async with Panel(places).run_test(size=(100, 40)) as pilot:
+            app = await ready(pilot)
+            await choose(pilot, "preset", "greedy")
+            await pilot.press("ctrl+s")
+            app.pick("preset").value = "creative"
+            await pilot.pause()
+            assert app.is_open
+            go.set()
+            await until(pilot, lambda: not app.is_open)
+            assert isinstance(app.chosen, ChatSettings)
+            assert (app.chosen.preset, app.chosen.sampling["temperature"]) == ("creative", 1.1)
 
     async def test_a_model_of_its_own(self, places: Paths, mine: str) -> None:
         write_own("own", b"model = 'elsewhere'\nreasoning = 'on'", places)
