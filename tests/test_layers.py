@@ -57,8 +57,8 @@ BELOW = {
     "session": {"client", "registry", "store", "host"},
 }
 FRONT_ENDS = {"cli", "tui", "batch", "library"}
-# A batch is a library of its own, and the command a front of it.
-FRONTS_OF = {"cli": {"batch"}}
+# A batch is a library of its own, and the command a front of it; another command opens the screen.
+FRONTS_OF = {"cli": {"batch", "tui"}}
 ONLY_IN = {
     "llama_cpp": {"llama"},
     "textual": {"tui"},

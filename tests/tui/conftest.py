@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
+import pytest_textual_snapshot
 from textual.pilot import Pilot
 
 from localchat.config import Settings
-from localchat.errors import LocalchatError
 from localchat.paths import Paths
 from localchat.tui.app import ChatApp
 from localchat.tui.chats.chat import Chat
@@ -21,6 +21,9 @@ from localchat.tui.factory import make_app
 from localchat.tui.screens.main import MainScreen, Start
 from localchat.types import ModelRef
 from tests.tui.paced import PacedClient
+
+# It names its pictures in a way that newer snapshot libraries no longer ask for.
+pytest_textual_snapshot.SVGImageExtension.file_extension = "svg"
 
 
 @dataclass
@@ -62,7 +65,7 @@ class Stage:
                 await self.pilot.pause()
                 return
             await self.pilot.pause(0.01)
-        raise AssertionError("it did not happen")
+        raise AssertionError(f"it did not come to that:\n{self.shown}")
 
     async def take_turn(self, text: str, reply: str = "Yes.") -> None:
         """A whole turn."""
@@ -87,38 +90,37 @@ class Stage:
 Opened = Callable[..., AbstractAsyncContextManager[Stage]]
 
 
+def make_stage_app(
+    places: Paths,
+    *,
+    settings: Settings | None = None,
+    start: Start | None = None,
+    open_engine: Callable[[str], Engine] | None = None,
+    clients: int = 2,
+) -> tuple[ChatApp, list[PacedClient]]:
+    """The application, and the clients that it is given for its replies, in this order."""
+    paced = [PacedClient() for _ in range(clients)]
+    free = list(paced)
+
+    def open_paced(name: str) -> Engine:
+        return Engine(free.pop(0), ModelRef(name, "/nowhere.gguf"), "Q4_1")
+
+    settings = settings or Settings()
+    beginning = configured(settings, places)
+    app = make_app(settings, places, beginning, start, open_engine=open_engine or open_paced)
+    return app, paced
+
+
 @pytest.fixture
 def stage(places: Paths) -> Opened:
     """Opens the screen: `async with stage() as at: ...`."""
 
     @asynccontextmanager
-    async def opened(
-        *,
-        size: tuple[int, int] = (100, 30),
-        start: Start | None = None,
-        settings: Settings | None = None,
-        open_engine: Callable[[str], Engine] | LocalchatError | None = None,
-        clients: int = 2,
-    ) -> AsyncIterator[Stage]:
-        paced = [PacedClient() for _ in range(clients)]
-        free = list(paced)
-
-        def open_paced(name: str) -> Engine:
-            if isinstance(open_engine, LocalchatError):
-                raise open_engine
-            return Engine(free.pop(0), ModelRef(name, "/nowhere.gguf"))
-
-        settings = settings or Settings()
-        app = make_app(
-            settings,
-            places,
-            configured(settings, places),
-            start,
-            open_engine=open_engine if callable(open_engine) else open_paced,
-        )
+    async def opened(*, size: tuple[int, int] = (100, 30), **how: Any) -> AsyncIterator[Stage]:
+        app, clients = make_stage_app(places, **how)
         try:
             async with app.run_test(size=size) as pilot:
-                at = Stage(app, pilot, paced)
+                at = Stage(app, pilot, clients)
                 await pilot.pause()
                 await at.until(lambda: not app.main.is_loading_model)
                 yield at

@@ -21,7 +21,7 @@ class CommandProvider(Provider):
         matcher = self.matcher(query)
         for one in self._commands():
             title = _title(one)
-            score = matcher.match(title)
+            score = max(matcher.match(title), matcher.match(f"/{one.name}"))
             if score:
                 yield Hit(score, matcher.highlight(title), partial(self._run, one), help=_help(one))
 

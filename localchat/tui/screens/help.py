@@ -90,7 +90,5 @@ def _table(rows: Iterable[tuple[str, str, str]]) -> Static:
     for keys, meaning, name in rows:
         gap = " " * (_KEYS - len(keys)) if len(keys) < _KEYS - 1 else "\n" + " " * _KEYS
         space = " " * max(2, _MEANING - len(meaning)) if name else ""
-        lines.append(
-            Content.assemble((keys, "bold"), gap, meaning, space, (name, "$text-muted"))
-        )
+        lines.append(Content.assemble((keys, "bold"), gap, meaning, space, (name, "dim")))
     return Static(Content("\n").join(lines))

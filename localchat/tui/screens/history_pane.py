@@ -44,6 +44,7 @@ class HistoryPane(Vertical, Telling):
         super().__init__(id=id)
         self._chats = chats
         self._listed: list[Conversation] = []
+        self._has_more = False
         self._hidden: set[str] = set()
         self._sidebar = Sidebar()
 
@@ -73,7 +74,7 @@ class HistoryPane(Vertical, Telling):
         count = max(_PAGE, len(self._listed))
         with self.telling():
             found = await aside(lambda: self._chats.history.store().newest(count))
-            self._show([one.conversation for one in found], len(found) == count)
+            self._show([one.conversation for one in found], has_more=len(found) == count)
 
     @on(Sidebar.MoreAsked)
     def _more_asked(self, event: Sidebar.MoreAsked) -> None:
@@ -85,10 +86,10 @@ class HistoryPane(Vertical, Telling):
         with self.telling():
             found = await aside(lambda: self._chats.history.store().newest(_PAGE, after))
             listed = [*self._listed, *(one.conversation for one in found)]
-            self._show(listed, len(found) == _PAGE)
+            self._show(listed, has_more=len(found) == _PAGE)
 
-    def _show(self, listed: list[Conversation], has_more: bool) -> None:
-        self._listed = listed
+    def _show(self, listed: list[Conversation], *, has_more: bool) -> None:
+        self._listed, self._has_more = listed, has_more
         private = [_listed(chat) for chat in self._chats.private]
         shown = [one for one in (*private, *listed) if one.id not in self._hidden]
         self._sidebar.show(shown, has_more=has_more)
@@ -117,7 +118,7 @@ class HistoryPane(Vertical, Telling):
         event.stop()
         if any(chat.key == event.conversation for chat in self._chats.private):
             self.say("Nothing of that chat is kept, so it keeps no title.")
-            self._show(self._listed, has_more=False)
+            self._show(self._listed, has_more=self._has_more)
             return
         self._rename(event.conversation, event.title)
 
@@ -140,7 +141,7 @@ class HistoryPane(Vertical, Telling):
             lambda: self._hidden.discard(conversation),
         )
         self._hidden.add(conversation)
-        self._show(self._listed, has_more=False)
+        self._show(self._listed, has_more=self._has_more)
         self.put_off(deletion)
         self.post_message(self.Deleted(conversation))
 

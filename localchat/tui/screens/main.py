@@ -20,7 +20,7 @@ from textual.message import Message
 from textual.screen import Screen
 
 from localchat.config import Settings
-from localchat.errors import ModelNotFound
+from localchat.errors import EngineDied, ModelNotFound
 from localchat.paths import Paths
 from localchat.sanitize import clean
 from localchat.tui.aside import aside
@@ -129,6 +129,7 @@ class MainScreen(Screen[None], Telling):
         yield StatusLine(id="status")
 
     def on_mount(self) -> None:
+        self.status_line.hint = "F1 help"
         self.history_pane.set_class(self.remembered.is_sidebar_folded, "-folded")
         self._show_status()
         # What takes time begins when there is something to look at.
@@ -267,7 +268,9 @@ class MainScreen(Screen[None], Telling):
         assert run is not None
         if chat is self.chat:
             self.chat_pane.end_reply()
-        if run.error is not None:
+        if isinstance(run.error, EngineDied):
+            self.complain(EngineDied(str(run.error), "Ctrl+L goes on, Ctrl+R begins anew."))
+        elif run.error is not None:
             self.complain(run.error)
         elif run.trimmed is not None:
             self.say("The conversation is longer than the context: F3 shows what was left out.")

@@ -64,7 +64,7 @@ class PromptArea(TextArea):
         Binding("tab", "complete", "Complete", id="prompt.complete", show=False),
         Binding("escape", "close_list", "Close the list", id="prompt.close", show=False),
         Binding("ctrl+g", "ask_for_editor", "Write in the editor", id="prompt.editor"),
-        Binding("ctrl+o", "unfold", "Show the pasted text", id="prompt.unfold", show=False),
+        Binding("f6", "unfold", "Show the pasted text", id="prompt.unfold", show=False),
     ]
 
     def __init__(self, owner: Owner, chips: Chips, placeholder: str) -> None:

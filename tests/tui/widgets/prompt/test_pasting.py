@@ -100,7 +100,7 @@ async def test_a_click_into_a_chip_goes_beside_it(app: PromptApp) -> None:
 async def test_ctrl_o_shows_the_pasted_text(app: PromptApp) -> None:
     async with app.run_test() as pilot:
         app.post_message(Paste("line\n" * 20))
-        await pilot.press("ctrl+o")
+        await pilot.press("f6")
         assert shown(app) == "line\n" * 20
         await pilot.press("ctrl+z")
         assert shown(app) == "[Pasted text #1: 20 lines]"
@@ -109,7 +109,7 @@ async def test_ctrl_o_shows_the_pasted_text(app: PromptApp) -> None:
 async def test_what_is_too_long_to_show_is_left_to_the_editor(app: PromptApp) -> None:
     async with app.run_test() as pilot:
         app.post_message(Paste("line\n" * 20_000))
-        await pilot.press("ctrl+o")
+        await pilot.press("f6")
         assert shown(app) == "[Pasted text #1: 20,000 lines]"
         assert app.complaint == "That is too long to show here: Ctrl+G opens it in the editor."
 
@@ -153,6 +153,6 @@ async def test_the_hints_tell_how_to_see_what_was_pasted(app: PromptApp) -> None
     async with app.run_test() as pilot:
         app.post_message(Paste(LONG))
         await pilot.pause()
-        assert app.hints == "Enter sends · Ctrl+O shows the pasted text · Ctrl+G editor"
+        assert app.hints == "Enter sends · F6 shows the pasted text · Ctrl+G editor"
         await pilot.press("backspace", "a")
         assert "pasted" not in app.hints
