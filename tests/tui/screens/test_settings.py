@@ -429,6 +429,10 @@ class TestLooks:
             await until(pilot, lambda: app.pick("preset").expanded)
             await until(pilot, lambda: "bad · [red]x[2J" in seen(app))
             assert "\x1b" not in seen(app)
+            await pilot.press("escape")
+            await choose(pilot, "preset", "bad")
+            await until(pilot, lambda: app.meaning.startswith("bad: "))
+            assert app.meaning == "bad: [red]x[2J."
 
     async def test_a_setting_that_is_none_begins_with_the_first(self, places: Paths) -> None:
         async with Panel(places, CHAT, "colour").run_test(size=(100, 40)) as pilot:
