@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import TYPE_CHECKING, NamedTuple
+
+from localchat.paths import Paths
 
 if TYPE_CHECKING:
     from localchat.tui.screens.main import MainScreen
@@ -40,3 +42,18 @@ def command(
         return action
 
     return add
+
+
+def candidates(places: Paths, themes: Iterable[str]) -> dict[str, list[str]]:
+    """What may follow a command, to be offered: by the command's name. Raises LocalchatError."""
+    from localchat.presets import folder
+    from localchat.registry import installed
+    from localchat.tui.chats.settings import NAMES
+
+    return {
+        "model": [one.name for one in installed.records(places)],
+        "preset": ["none", *(one.name for one in folder.entries(places))],
+        "set": [name for name in NAMES if name != "system"],
+        "theme": sorted(themes),
+        "think": ["auto", "on", "off"],
+    }

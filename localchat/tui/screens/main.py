@@ -143,11 +143,15 @@ class MainScreen(Screen[None], Telling):
     @work
     async def _begin(self) -> None:
         from localchat.tui.commands import TABLE
+        from localchat.tui.commands.table import candidates
 
         self.chat_pane.prompt.commands = [Command(*one[:3]) for one in TABLE.values()]
         if self._start.conversation is None:
             self.warm()
         self.history_pane.reload()
+        themes = list(self.app.available_themes)
+        with self.telling():
+            self.chat_pane.prompt.candidates = await aside(lambda: candidates(self.places, themes))
         with self.telling():
             store = await aside(self.chats.history.store)
             self.chat_pane.prompt.history = await aside(lambda: store.prompts(_RECALLED))

@@ -76,3 +76,12 @@ async def test_quit_leaves(stage: Opened) -> None:
         await at.say("/quit")
         await at.pilot.pause()
         assert at.app.return_value == 0
+
+
+async def test_what_may_follow_a_command_is_offered(stage: Opened) -> None:
+    async with stage() as at:
+        await at.until(lambda: at.main.chat_pane.prompt.candidates)
+        await at.pilot.press(*"/preset tra")
+        await at.until(lambda: "translate" in at.shown)
+        await at.pilot.press("tab")
+        await at.until(lambda: at.main.chat_pane.prompt.text.startswith("/preset translate"))
