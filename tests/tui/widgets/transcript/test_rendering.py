@@ -84,7 +84,7 @@ def test_styles_and_links_are_where_the_text_is() -> None:
 
 def test_the_first_definition_of_a_link_counts() -> None:
     document = Document()
-    for character in "[a]: http://first\n\ntext\n\n[a]: http://second\n\nend\n":
+    for character in "[a]: http://first\n\ntext\n\nmore\n\n[a]: http://second\n\nend\n":
         document.append(character)
     _, click = inline("[a]", document.references).spans
     assert click.style.meta == {"@click": "link('http://first')"}  # type: ignore[union-attr]
