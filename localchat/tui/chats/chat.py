@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
+from localchat.errors import LocalchatError
 from localchat.events import Trimmed
 from localchat.session.ephemeral import Ephemeral
 from localchat.session.options import Options
@@ -67,6 +70,8 @@ class Chat:
         self._private_key = private_key
         self._private = Ephemeral() if self.is_private else None
         self._said: str | None = None
+        self._beside: Run | None = None
+        self._loading = threading.Lock()  # what was read last is what is shown
 
     @property
     def id(self) -> str | None:
@@ -91,12 +96,13 @@ class Chat:
 
     @property
     def is_busy(self) -> bool:
-        return self.phase != "idle"
+        """Whether a reply is being made, or one beside it."""
+        return any(run.phase != "idle" for run in self._runs)
 
     @property
     def live(self) -> Live | None:
         """The reply that is being made, once the turn is stored."""
-        return self.run.live if self.run is not None and self.is_busy else None
+        return self.run.live if self.run is not None and self.phase != "idle" else None
 
     @property
     def pending(self) -> str | None:
@@ -134,7 +140,8 @@ class Chat:
         ran = last.generations[-1] if last is not None and last.generations else None
         if ran is None or ran.usage is None or ran.timings is None or not ran.timings.decode:
             return None
-        return (ran.usage.completion_tokens - 1) / ran.timings.decode
+        # The first one came with the prompt.
+        return max(ran.usage.completion_tokens - 1, 0) / ran.timings.decode or None
 
     # replies
 
@@ -161,27 +168,30 @@ class Chat:
         tell: Callable[[News], None],
     ) -> Run:
         """Another reply at the same time, with other settings; the chat's own stays the current."""
-        return Run(
+        self._beside = Run(
             self._engines,
             settings.model,
             lambda engine: self.session_on(engine, settings),
             begin,
             tell,
         )
+        self._beside.start()
+        return self._beside
 
     def stop(self) -> None:
-        """Ends the reply; what has come of it is kept, and can go on."""
-        if self.run is not None and self.is_busy:
-            self.run.stop()
+        """Ends the reply, and one beside it; what has come of them is kept, and can go on."""
+        for run in self._runs:
+            run.stop()
 
     def wait(self, seconds: float) -> None:
-        """Returns when the reply has ended, or after so many seconds."""
-        if self.run is not None:
-            self.run.wait(seconds)
+        """Returns when the reply has ended, and one beside it, or after so many seconds."""
+        deadline = time.monotonic() + seconds
+        for run in self._runs:
+            run.wait(max(0.0, deadline - time.monotonic()))
 
     def take_back(self) -> str | None:
         """What the user sent and no word came of: it is theirs again. Once."""
-        if self.run is None or self.is_busy or not self.run.came_to_nothing:
+        if self.run is None or self.phase != "idle" or not self.run.came_to_nothing:
             return None
         text, self._said = self._said, None
         return text
@@ -218,12 +228,15 @@ class Chat:
         run = self.run
         assert run is not None
         if run.engine is not None:
-            self._know(run.engine)
+            self.know(run.engine)
         if news in ("began", "ended") and run.session is not None:
-            if not self.is_private and self.conversation is None:
-                assert run.session.conversation is not None
-                self.conversation = self._store.conversation(run.session.conversation)
-            self.load()
+            try:
+                begun = run.session.conversation
+                if not self.is_private and self.conversation is None and begun is not None:
+                    self.conversation = self._store.conversation(begun)
+                self.load()
+            except LocalchatError as error:  # the reply goes on, or has been made
+                run.error = run.error or error
         self._tell(self, news)
 
     def measure(self, text: str | None = None) -> ContextUse:
@@ -234,10 +247,11 @@ class Chat:
         from localchat.tui.chats import context  # when it is asked for
 
         with self._engines.lent(self.settings.model) as engine:
-            self._know(engine)
+            self.know(engine)
             return context.measure(engine.client, self.session_on(engine), text)
 
-    def _know(self, engine: Engine) -> None:
+    def know(self, engine: Engine) -> None:
+        """What is told of the engine that answers."""
         self.context = engine.client.info.context
         self.quantization = engine.quantization
 
@@ -246,17 +260,18 @@ class Chat:
     def warm(self) -> None:
         """Has the model loaded. Raises what finding and loading it raises."""
         with self._engines.lent(self.settings.model) as engine:
-            self._know(engine)
+            self.know(engine)
 
     def load(self) -> None:
         """Reads the messages anew."""
-        turns = self._turns
-        if self.conversation is not None:
-            self.conversation = self._store.conversation(self.conversation.id)
-        elif not self.is_private:
+        if self.conversation is None and not self.is_private:
             return
-        self.messages = turns.path(self.id or "")
-        self.alternatives = turns.alternatives(self.id or "")
+        with self._loading:
+            turns = self._turns
+            if self.conversation is not None:
+                self.conversation = self._store.conversation(self.conversation.id)
+            self.messages = turns.path(self.id or "")
+            self.alternatives = turns.alternatives(self.id or "")
 
     def message(self, id_: int) -> StoredMessage:
         """One of its messages, also of another branch."""
@@ -292,6 +307,10 @@ class Chat:
         """Gives the conversation a title of the user's; None: the one from its first message."""
         if self.conversation is not None:
             self.conversation = self._store.rename(self.conversation.id, title)
+
+    @property
+    def _runs(self) -> list[Run]:
+        return [run for run in (self.run, self._beside) if run is not None]
 
     @property
     def own_system(self) -> str | None:

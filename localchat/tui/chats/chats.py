@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 import time
 from collections.abc import Sequence
 
 from localchat.config import Settings
-from localchat.errors import LocalchatError
 from localchat.paths import Paths
 from localchat.tui.chats.chat import Chat, Tell
 from localchat.tui.chats.deletions import Deletions
@@ -103,11 +101,10 @@ class Chats:
         busy = self.busy
         for chat in busy:
             chat.stop()
-        with contextlib.suppress(LocalchatError):  # then it is still there
-            self.deletions.carry_out_all()
         deadline = time.monotonic() + _PATIENCE
         for chat in busy:
             chat.wait(max(0.0, deadline - time.monotonic()))
+        self.deletions.carry_out_all()
         self.history.close()
         self.engines.close()
 

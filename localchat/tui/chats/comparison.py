@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Literal
 
+from localchat.errors import UsageError
 from localchat.session.session import Events, Session
 from localchat.tui.chats.chat import Chat
 from localchat.tui.chats.run import News, Run
@@ -29,7 +30,7 @@ class Comparison:
 
     @property
     def is_busy(self) -> bool:
-        return self.chat.is_busy or (self.right is not None and self.right.phase != "idle")
+        return self.chat.is_busy
 
     def ask(self, text: str) -> None:
         """Begins the left reply; the right one begins when the prompt is stored, see `join`."""
@@ -45,28 +46,24 @@ class Comparison:
         assert turn is not None
 
         def begin(session: Session) -> Events:
-            events = session.regenerate(turn.user)
+            events = session.regenerate(turn.reply)  # which stays if nothing comes of this one
             self.chat.show_sibling(turn.reply)
             return events
 
         self.right = self.chat.answer_beside(
             self.other, begin, lambda news: self._tell("right", news)
         )
-        self.right.start()
-
-    def stop(self) -> None:
-        """Ends both replies; what has come of them is kept."""
-        self.chat.stop()
-        if self.right is not None and self.right.phase != "idle":
-            self.right.stop()
 
     def keep(self, side: Side) -> None:
         """Goes on with one reply, and its settings; the other stays as a branch.
 
-        Waits for the disk; raises what the store raises.
+        Waits for the disk; raises what the store raises, UsageError if there is no such reply.
         """
         run = self.left if side == "left" else self.right
-        if run is not None and run.live is not None:
-            self.chat.show_sibling(run.live.reply)
+        if run is None or run.live is None:
+            raise UsageError(f"There is no reply on the {side}.")
+        self.chat.show_sibling(run.live.reply)
         if side == "right":
             self.chat.change(self.other)
+            if run.engine is not None:
+                self.chat.know(run.engine)

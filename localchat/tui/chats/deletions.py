@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
+
+from localchat.errors import LocalchatError
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -34,18 +37,29 @@ class Deletions:
         """Brings back what was deleted last; None if there is nothing, or no longer."""
         deletion = self._take(None)
         if deletion is not None:
-            deletion.undo()
+            try:
+                deletion.undo()
+            except BaseException:
+                self.add(deletion)
+                raise
         return deletion
 
     def carry_out(self, deletion: Deletion) -> None:
-        """Deletes it for good, unless it was undone."""
-        if self._take(deletion) is not None:
+        """Deletes it for good, unless it was undone; what can't be is in sight again."""
+        if self._take(deletion) is None:
+            return
+        try:
             deletion.carry_out()
+        except BaseException:
+            with contextlib.suppress(LocalchatError, OSError):
+                deletion.undo()
+            raise
 
     def carry_out_all(self) -> None:
-        """When the screen is left."""
+        """When the screen is left. What can't be deleted is still there in the next run."""
         while (deletion := self._take(None)) is not None:
-            deletion.carry_out()
+            with contextlib.suppress(LocalchatError, OSError):
+                deletion.carry_out()
 
     def _take(self, deletion: Deletion | None) -> Deletion | None:
         with self._lock:

@@ -29,7 +29,7 @@ def write(chat: Chat, target: Path | None) -> Path:
     if target.exists():
         raise UsageError(f"There is a file {target} already.", "/export another-name.md")
     with written_whole(target) as file:
-        file.write(_json(chat) if target.suffix == ".json" else _markdown(chat))
+        file.write(_json(chat) if target.suffix.lower() == ".json" else _markdown(chat))
     return target
 
 

@@ -44,7 +44,7 @@ class Live:
         """Adds what an event of the reply brings."""
         match event:
             case PrefillProgress(done=done, total=total):
-                if self._prefill_began is None:
+                if self.prefill is None or done < self.prefill[0]:  # also anew, or of a summary
                     self._prefill_began = (self._clock(), done)
                 self.prefill, self.prompt_tokens = (done, total), total
             case TextDelta(text=text):

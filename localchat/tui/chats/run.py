@@ -46,6 +46,7 @@ class Run:
         self._begin = begin
         self._tell = tell
         self._is_unwanted = threading.Event()
+        self._turning = threading.Lock()  # the phase, which both threads change
         self._thread = threading.Thread(target=self._follow, daemon=True)
 
     def start(self) -> None:
@@ -57,16 +58,16 @@ class Run:
 
     @property
     def came_to_nothing(self) -> bool:
-        """Whether there was an error in place of a reply."""
-        return self.error is not None and not (self.live and self.live.content)
+        """Whether it has ended without a reply: by an error, or before it was begun."""
+        return not self.is_stored or (
+            self.error is not None and not (self.live and self.live.content)
+        )
 
     def stop(self) -> None:
         """Ends the reply; what has come of it is kept."""
         self._is_unwanted.set()
-        self.phase = "stopping"
-        if self.session is not None:
-            with contextlib.suppress(LocalchatError, OSError):  # then it ends by itself
-                self.session.cancel()
+        self._enter("stopping")
+        self._cancel()
 
     def wait(self, seconds: float) -> None:
         """Returns when the reply has ended, or after so many seconds."""
@@ -77,26 +78,28 @@ class Run:
             self._make()
         except LocalchatError as error:
             self.error = error
+        except OSError as error:
+            self.error = LocalchatError(f"The system refused: {error}.")
         finally:
             if self.engine is not None:
                 self._engines.give_back(self._model, self.engine)
-            self.phase = "idle"
+            self._enter("idle")
             self._tell("ended")
 
     def _make(self) -> None:
         self.engine = engine = self._engines.lend(self._model)
         if self._is_unwanted.is_set():
             return
-        session = self._converse(engine)
-        events = self._begin(session)
-        assert session.turn is not None
-        self.is_stored = True
+        self.session = session = self._converse(engine)
+        try:
+            events = self._begin(session)
+        finally:  # it may be stored, and not be sent
+            self.is_stored = session.turn is not None
         self.live = self._first_look(session)
-        self.phase = "prefill"
-        self.session = session
+        self._enter("prefill")
         self._tell("began")
         if self._is_unwanted.is_set():  # while it was being stored
-            session.cancel()
+            self._cancel()
         for event in events:
             self.live.take(event)
             match event:
@@ -106,10 +109,21 @@ class Run:
                     self.finished = event
                 case Failed(kind=kind, message=message, hint=hint):
                     self.error = from_kind(kind, message, hint)
-                case _ if not self._is_unwanted.is_set():
-                    self.phase = "prefill" if isinstance(event, PrefillProgress) else "generating"
+                case _:
+                    self._enter("prefill" if isinstance(event, PrefillProgress) else "generating")
             self._tell("streamed")
         self.error = self.error or session.trouble
+
+    def _enter(self, phase: Phase) -> None:
+        """What is being stopped only ends, and what has ended stays so."""
+        with self._turning:
+            if phase == "idle" or self.phase not in ("stopping", "idle"):
+                self.phase = phase
+
+    def _cancel(self) -> None:
+        if self.session is not None:
+            with contextlib.suppress(LocalchatError, OSError):  # then it ends by itself
+                self.session.cancel()
 
     @staticmethod
     def _first_look(session: Session) -> Live:

@@ -142,6 +142,7 @@ class CompareScreen(Screen[None]):
         self._text = text
         self._comparison = Comparison(main.chat, main.chat.settings, self._hear_right)
         self._has_asked = False
+        self._unanswered = ""
 
     def compose(self) -> ComposeResult:
         with Horizontal(id="sides"):
@@ -188,17 +189,24 @@ class CompareScreen(Screen[None]):
         self._main.listeners.remove(self._hear_left)
 
     def _hear_left(self, chat: Chat, news: News) -> None:
-        if chat is not self._chat or not self._has_asked:
+        if chat is not self._chat or not self._has_asked or self not in self.app.screen_stack:
             return
         if news == "began":
             self._comparison.join()
         run = self._comparison.left
-        if news == "ended" and run is not None and not run.is_stored:
-            self._has_asked = False  # the text is given back by the main screen
-            self.query_one(Prompt).display = True
-            self.query_one(Prompt).load(self._text)
-            self.query_one(Prompt).focus()
+        if news == "ended" and run is not None:
+            self._unanswered = self._chat.take_back() or ""
+            if not run.is_stored:
+                self._ask_again()
         self._take("left", run, news)
+
+    def _ask_again(self) -> None:
+        """Gives the text back: there is nothing that the right side could answer."""
+        self._has_asked = False
+        prompt = self.query_one(Prompt)
+        prompt.display = True
+        prompt.load(self._unanswered)
+        prompt.focus()
 
     def _hear_right(self, side: Side, news: News) -> None:
         del side
@@ -224,14 +232,17 @@ class CompareScreen(Screen[None]):
 
     async def _read(self, side: Side) -> None:
         run = self._comparison.left if side == "left" else self._comparison.right
-        asked = StoredMessage(_UNSTORED, "", None, "user", self._text, "", time.time(), "complete")
         if run is None:
             return
-        reply = None
-        if run.live is not None:
-            live = run.live
-            reply = await aside(lambda: self._chat.message(live.reply))
-        self.column(side).show(asked, reply, run)
+        asked = reply = None
+        if self._has_asked:
+            now = time.time()
+            asked = StoredMessage(_UNSTORED, "", None, "user", self._text, "", now, "complete")
+        with self._main.telling():
+            if run.live is not None:
+                live = run.live
+                reply = await aside(lambda: self._chat.message(live.reply))
+            self.column(side).show(asked, reply, run)
 
     # what it is asked with
 
@@ -273,24 +284,33 @@ class CompareScreen(Screen[None]):
 
     # ending
 
-    @work
+    @work(exclusive=True, group="keep")
     async def action_keep(self, side: Side) -> None:
         if not self._has_asked or self._comparison.is_busy:
             return
         with self._main.telling():
             await aside(lambda: self._comparison.keep(side))
-        self._close()
+            if side == "right":
+                self._unanswered = ""
+            self._close()
 
     def action_leave(self) -> None:
         if self._comparison.is_busy:
-            self._comparison.stop()
+            self._chat.stop()
             self._show_hint()
         else:
             self._close()
 
     def _close(self) -> None:
+        """The chat's own prompt gets what there is no answer to."""
+        if not self.is_current:  # a second key came before the screen was gone
+            return
+        pane = self._main.chat_pane
+        text = self._unanswered if self._has_asked else self.query_one(Prompt).text
+        if text and not pane.prompt.text:
+            pane.prompt.load(text)
         self.dismiss(None)
-        self._main.chat_pane.show_messages()
+        pane.show_messages()
 
     def _show_hint(self) -> None:
         if not self._has_asked:
