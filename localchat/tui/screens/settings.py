@@ -151,7 +151,7 @@ class SettingsPanel(ModalScreen[ChatSettings | None]):
         self._presets = {each.name: each for each in found}
         shown = {_NONE: "none"} | {each.name: _about(each) for each in found}
         chosen = self._draft.preset or _NONE
-        self._pick("preset").offer({chosen: chosen} | shown, chosen)
+        self._pick("preset").offer({chosen: chosen} | shown)
         await self._show_parameters(chosen)
         await self._show_own_values()
         there = await aside(lambda: choices.there(self._places))
@@ -186,7 +186,7 @@ class SettingsPanel(ModalScreen[ChatSettings | None]):
 
     def _show_model(self) -> None:
         names = dict.fromkeys([self._draft.model, *self._models])
-        self._pick("model").offer({name: name for name in names}, self._draft.model)
+        self._pick("model").offer({name: name for name in names})
 
     def _fill(self) -> None:
         """Shows what a preset has changed."""

@@ -119,11 +119,9 @@ class Pick(Select[str], inherit_bindings=False):
         """`options`: what is shown for each value; `value` is one of them."""
         super().__init__(_harmless(options), value=value, allow_blank=False, id=id)
 
-    def offer(self, options: Mapping[str, str], value: str) -> None:
-        """Offers other ones. Tells nobody: what is chosen is what was chosen before."""
-        with self.prevent(Select.Changed):
-            self.set_options(_harmless(options))
-            self.value = value
+    def offer(self, options: Mapping[str, str]) -> None:
+        """Offers other ones; the first of them is chosen."""
+        self.set_options(_harmless(options))
 
 
 def _harmless(options: Mapping[str, str]) -> list[tuple[Text, str]]:

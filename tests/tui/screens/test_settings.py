@@ -365,12 +365,19 @@ class TestPresets:
             assert (app.chosen.preset, app.chosen.sampling["temperature"]) == ("creative", 1.1)
 
     async def test_a_model_of_its_own(self, places: Paths, mine: str) -> None:
-        write_own("own", b"model = 'elsewhere'\nreasoning = 'on'", places)
-        async with Panel(places).run_test(size=(100, 40)) as pilot:
+        record = installed.records(places)[0]
+        installed.record(replace(record, sampling=(("top_k", 3),)), places)
+        write_own("own", b"model = 'mine'\nreasoning = 'on'", places)
+        async with Panel(places, replace(CHAT, model="zebra")).run_test(size=(100, 40)) as pilot:
             app = await ready(pilot)
+            assert app.field("top_k").placeholder.endswith(" 40")
             await choose(pilot, "preset", "own")
-            await until(pilot, lambda: app.pick("model").value == "elsewhere")
+            await until(pilot, lambda: app.pick("model").value == "mine")
+            await until(pilot, lambda: app.field("top_k").placeholder.endswith(" 3"))
             assert app.pick("reasoning").value == "on"
+            await pilot.press("ctrl+s")
+            await until(pilot, lambda: not app.is_open)
+            assert app.chosen == replace(CHAT, preset="own", reasoning="on")
 
 
 class TestLooks:
