@@ -29,9 +29,13 @@ class Group:
         self._choices[sequence.choice] = Choice(reason, num_tokens, sequence.seed)
 
     def add_scores(self, sequence: Sequence, logprobs: list[float]) -> None:
-        """Those of the targets up to the last computed token; again, if it was computed again."""
+        """Those of the targets up to the last computed token; again, if it was computed again.
+
+        Those of its alternatives come behind that of its first target.
+        """
         known = self._logprobs.setdefault(sequence.choice, [])
         num_scored = sequence.num_computed_tokens - sequence.num_reusable_tokens
+        num_scored += len(sequence.alternatives)
         known[max(0, num_scored - len(logprobs)) :] = logprobs
 
     def last_event(self) -> Event:
@@ -50,7 +54,14 @@ class Group:
         )
 
     def _scores(self) -> tuple[Score, ...]:
-        found = (self._logprobs.get(i, []) for i in range(len(self.request.continuations)))
+        known = dict(self._logprobs)
+        if self.sequences:
+            first = self.sequences[0]
+            own, *rest = known[first.choice]
+            known[first.choice] = [own, *rest[len(first.alternatives) :]]
+            for (choice, _), logprob in zip(first.alternatives, rest, strict=False):
+                known[choice] = [logprob, *known.get(choice, [])]
+        found = (known.get(choice, []) for choice in range(len(self.request.continuations)))
         return tuple(Score(sum(logprobs), len(logprobs)) for logprobs in found)
 
     def _usage(self) -> Usage:

@@ -202,9 +202,10 @@ class Intake:
             )
 
     def _scored(self, request: GenerationRequest, prompt: Prompt) -> list[Sequence]:
-        """One sequence for each continuation that has tokens."""
-        sequences = []
+        """The first continuation that has tokens, which tells the others' first ones as well, and
+        what is left of each of them."""
         checkpoints = self._checkpoints(request, prompt)
+        found: list[tuple[int, list[int]]] = []
         for choice, text in enumerate(request.continuations):
             targets = self._tokenize(text)
             tokens = [*prompt.tokens, *targets[:-1]]
@@ -215,18 +216,24 @@ class Intake:
                     "Shorten one of the two.",
                 )
             if targets:
-                sequences.append(
-                    Sequence(
-                        request,
-                        tokens,
-                        0,
-                        time.monotonic(),
-                        choice,
-                        targets=tuple(targets),
-                        checkpoints=checkpoints,
-                    )
-                )
-        return sequences
+                found.append((choice, targets))
+        now = time.monotonic()
+        return [
+            Sequence(
+                request,
+                [*prompt.tokens, *targets[:-1]],
+                0,
+                now,
+                choice,
+                targets=tuple(targets[number > 0 :]),
+                alternatives=()
+                if number
+                else tuple((other, tokens[0]) for other, tokens in found[1:]),
+                checkpoints=checkpoints,
+            )
+            for number, (choice, targets) in enumerate(found)
+            if number == 0 or len(targets) > 1
+        ]
 
     def _checkpoints(self, request: GenerationRequest, prompt: Prompt) -> tuple[int, ...]:
         """Where later prompts may branch off: before the last message, and before the reply."""

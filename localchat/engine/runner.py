@@ -130,11 +130,11 @@ class ModelRunner:
         return end
 
     def _output(self, chunk: Chunk, end: int) -> Output:
-        if chunk.sequence.targets:
-            return Output(scores=self._score(chunk, end))
-        if not chunk.is_last:
+        if not (chunk.is_last or chunk.sequence.targets):
             return Output()
         try:
+            if chunk.sequence.targets:
+                return Output(scores=self._score(chunk, end))
             return self._sample(chunk, end)
         except EngineFailed as error:
             return Output(error=error)
@@ -160,12 +160,15 @@ class ModelRunner:
 
     def _score(self, chunk: Chunk, end: int) -> tuple[TokenScore, ...]:
         """Of the targets that follow the chunk's rows."""
-        sequence = chunk.sequence
-        first = sequence.num_reusable_tokens  # the position whose logits foretell the first target
-        scores = []
-        for position in range(max(chunk.start, first), chunk.end):
-            row = end - (chunk.end - 1 - position)
-            scores.append(self._token_score(row, sequence.targets[position - first], 0))
+        from localchat.llama.logits import LogProbs
+
+        scores: list[TokenScore] = []
+        for position in range(chunk.start, chunk.end):
+            if targets := chunk.sequence.targets_after(position):
+                row = end - (chunk.end - 1 - position)
+                self._check(row, targets[0])
+                logprobs = LogProbs.after(self._context, row)
+                scores += (TokenScore(logprobs.of(target)) for target in targets)
         return tuple(scores)
 
     def _token_score(self, row: int, token: int, top: int) -> TokenScore:

@@ -91,7 +91,8 @@ class Output:
 
     tokens: tuple[int, ...] = ()
     scores: tuple[TokenScore, ...] = ()
-    """One a token, where the request wants logprobs; all there is for a text to score."""
+    """One a token, where the request wants logprobs; all there is for a text to score: one for
+    each of `targets_after` its tokens."""
     error: LocalchatError | None = None
     """Why this sequence, and no other, can't go on."""
 

@@ -25,6 +25,9 @@ class Sequence:
     """Which of the request's completions or continuations this is."""
     targets: tuple[int, ...] = ()
     """The tokens whose log-likelihood is asked for: they end a text to score."""
+    alternatives: tuple[tuple[int, int], ...] = ()
+    """(Choice, token) of each other text's first token: what foretells the first target tells
+    their log-likelihoods too."""
     checkpoints: tuple[int, ...] = ()
     """Lengths, ascending, at which the state is to be saved: where memory can't be cut, these are
     the points to which later prompts can go back."""
@@ -59,6 +62,14 @@ class Sequence:
     def num_reusable_tokens(self) -> int:
         """Tokens that may come out of a cache: those after them are needed for their logits."""
         return (self.num_prompt_tokens if self.targets else len(self.tokens)) - 1
+
+    def targets_after(self, position: int) -> tuple[int, ...]:
+        """Whose log-likelihood the token at this position tells, as `add_scores` takes them."""
+        number = position - self.num_reusable_tokens
+        if not 0 <= number < len(self.targets):
+            return ()
+        others = self.alternatives if number == 0 else ()
+        return (self.targets[number], *(token for _, token in others))
 
     @property
     def num_completion_tokens(self) -> int:

@@ -237,12 +237,11 @@ class FakeRunner:
         sequence = chunk.sequence
         held = self.memory.tokens(chunk.slot)
         if sequence.targets:
-            first = sequence.num_reusable_tokens
-            positions = range(max(chunk.start, first), chunk.end)
             return Output(
                 scores=tuple(
-                    TokenScore(checksum_score(held[: at + 1], sequence.targets[at - first]))
-                    for at in positions
+                    TokenScore(checksum_score(held[: at + 1], target))
+                    for at in range(chunk.start, chunk.end)
+                    for target in sequence.targets_after(at)
                 )
             )
         if not chunk.is_last:
@@ -363,6 +362,7 @@ def sequence(
     speculate: bool = True,
 ) -> Sequence:
     request = GenerationRequest(
+    alternatives: tuple[tuple[int, int], ...] = (),
         name,
         prompt="",
         params=SamplingParams(max_tokens=max_tokens),
@@ -371,4 +371,12 @@ def sequence(
         conversation=conversation,
         speculate=speculate,
     )
-    return Sequence(request, list(prompt), 0, 0.0, targets=targets, checkpoints=checkpoints)
+    return Sequence(
+        request,
+        list(prompt),
+        0,
+        0.0,
+        targets=targets,
+        alternatives=alternatives,
+        checkpoints=checkpoints,
+    )

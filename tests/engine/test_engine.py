@@ -617,7 +617,17 @@ def test_texts_to_score_share_their_prompt(can_cut: bool) -> None:
     last = bench.run().of("s")[-1]
     assert isinstance(last, Scored)
     assert last.scores == tuple(expected_score("p" * 100, text) for text in texts)
-    assert bench.runner.num_computed == 99 + 3 + 3 + 5  # each needs the prompt's last token
+    # The first tells the others' first tokens; memory that can't be cut goes back to a checkpoint.
+    assert bench.runner.num_computed == 99 + 3 + 2 + 4 + (0 if can_cut else 2)
+
+
+def test_texts_of_one_token_each_are_scored_by_what_follows_the_prompt() -> None:
+    bench, texts = Bench({}, budget=16, context=64), ("", "y", "n", "", "y", "maybe")
+    score(bench, "p" * 20, texts)
+    last = bench.run().of("s")[-1]
+    assert isinstance(last, Scored)
+    assert last.scores == tuple(expected_score("p" * 20, text) for text in texts)
+    assert bench.runner.num_computed == 20 + 4
 
 
 def test_scoring_can_be_cancelled() -> None:

@@ -153,10 +153,12 @@ def test_nothing_is_kept_of_a_request_that_leaves_nothing() -> None:
 
 
 def test_a_text_to_score_ends_with_its_targets_but_the_last() -> None:
-    request = GenerationRequest("r", prompt="ab", continuations=("xyz", "", "q"))
+    request = GenerationRequest("r", prompt="ab", continuations=("xyz", "", "q", "uvw"))
     first, last = intake().accept(request).sequences
     assert (first.tokens, first.targets) == ([*b"abxy"], (*b"xyz",))
-    assert (last.tokens, last.targets, last.choice) == ([*b"ab"], (*b"q",), 2)
+    assert (last.tokens, last.targets, last.choice) == ([*b"abuv"], (*b"vw",), 3)
+    assert first.alternatives == ((2, *b"q"), (3, *b"u"))
+    assert not last.alternatives
 
 
 @pytest.mark.parametrize(

@@ -26,9 +26,15 @@ def texts(
         reuse_cache=reuse,
     )
     prompt = [*SHARED, 10 + name, *[2] * (OWN - 1)]
+    first, *others = labels
+    alternatives = tuple((number, label[0]) for number, label in enumerate(others, 1))
     return [
-        Sequence(request, [*prompt, *label[:-1]], 0, 0.0, number, targets=label)
-        for number, label in enumerate(labels)
+        Sequence(request, [*prompt, *first[:-1]], 0, 0.0, targets=first, alternatives=alternatives),
+        *(
+            Sequence(request, [*prompt, *label[:-1]], 0, 0.0, number, targets=label[1:])
+            for number, label in enumerate(others, 1)
+            if len(label) > 1
+        ),
     ]
 
 
@@ -43,11 +49,15 @@ def score(scheduler: Scheduler, runner: FakeRunner, *requests: list[Sequence]) -
         steps.append(counts(batch))
         for sequence, output in scheduler.postprocess(batch, outputs):
             if sequence.num_remaining_tokens == 0:
-                told = [found.logprob for found in output.scores][-len(sequence.targets) :]
-                before = len(sequence.tokens) - len(sequence.targets) + 1
-                whole = [*sequence.tokens, sequence.targets[-1]]
+                first = sequence.num_reusable_tokens
+                firsts = [sequence.targets[0], *(token for _, token in sequence.alternatives)]
+                told = [found.logprob for found in output.scores]
                 assert told == [
-                    checksum_score(whole[:at], whole[at]) for at in range(before, len(whole))
+                    *(checksum_score(sequence.tokens[: first + 1], token) for token in firsts),
+                    *(
+                        checksum_score(sequence.tokens[: first + 1 + at], target)
+                        for at, target in enumerate(sequence.targets[1:], 1)
+                    ),
                 ]
                 scheduler.finish(sequence)
         check_books(scheduler, runner.memory)
@@ -56,10 +66,9 @@ def score(scheduler: Scheduler, runner: FakeRunner, *requests: list[Sequence]) -
 
 def test_labels_of_rows_that_share_their_beginning_compute_each_prompt_once() -> None:
     scheduler, runner = new_scheduler(6, 1024, 512, num_spare=2), FakeRunner(1024, 512)
-    labels = (5,), (6, 7), (8,), (9, 5)
+    labels = (5, 6), (6, 7, 8), (8,), (9, 5)
     steps = score(scheduler, runner, *[texts(name, *labels) for name in range(8)])
-    rows = 1 + 2 + 1 + 2  # of which one is the prompt's last: its logits tell the first tokens
-    assert runner.num_computed == len(SHARED) + 8 * (OWN - 1 + rows)
+    assert runner.num_computed == len(SHARED) + 8 * (OWN + 1 + 2 + 0 + 1)
     assert max(map(len, steps)) == 4, "a row takes one slot"
     assert sum(rows >= OWN for rows in steps[1]) == 3, "and others' prompts are read beside it"
 
@@ -68,13 +77,20 @@ def test_labels_that_somebody_waits_for_are_scored_together() -> None:
     scheduler, runner = new_scheduler(8, 1024, 512, num_spare=2), FakeRunner(1024, 512)
     labels = tuple((5, number) for number in range(4))
     steps = score(scheduler, runner, texts(0, *labels, priority="interactive"))
-    assert steps == [[len(SHARED) + OWN + 1], [2, 2, 2]]
+    assert steps == [[len(SHARED) + OWN + 1], [1, 1, 1]]
 
 
 def test_a_row_does_not_wait_for_labels_that_may_not_share() -> None:
     scheduler, runner = new_scheduler(6, 1024, 512), FakeRunner(1024, 512)
-    steps = score(scheduler, runner, texts(0, (5,), (6,), reuse=False))
-    assert steps == [[len(SHARED) + OWN] * 2]
+    steps = score(scheduler, runner, texts(0, (5,), (6, 7), reuse=False))
+    assert steps == [[len(SHARED) + OWN, len(SHARED) + OWN + 1]]
+
+
+def test_labels_of_one_token_cost_no_more_than_their_prompt() -> None:
+    scheduler, runner = new_scheduler(6, 1024, 512, num_spare=2), FakeRunner(1024, 512)
+    labels = (5,), (6,), (7,), (8,)
+    steps = score(scheduler, runner, *[texts(name, *labels) for name in range(4)])
+    assert steps == [[len(SHARED) + OWN], [OWN] * 3]
 
 
 @pytest.mark.parametrize("priority", ["interactive", "batch"])
@@ -91,17 +107,17 @@ def test_completions_compute_a_short_prompt_once(priority: Priority) -> None:
 
 def test_the_one_that_reads_the_prompt_may_give_up() -> None:
     scheduler, runner = new_scheduler(6, 1024, 512, num_spare=2), FakeRunner(1024, 512)
-    first, second = texts(0, (5,), (6,))
+    first, second = texts(0, (5,), (6, 7))
     scheduler.add(first)
     scheduler.add(second)
     scheduler.schedule()
     assert scheduler.running == [first]
     scheduler.finish(first, keep=False)
-    assert score(scheduler, runner) == [[len(SHARED) + OWN]]
+    assert score(scheduler, runner) == [[len(SHARED) + OWN + 1]]
 
 
 def test_very_many_texts_and_a_row_behind_them_are_all_scored() -> None:
     scheduler, runner = new_scheduler(6, 1024, 512, num_spare=2), FakeRunner(1024, 512)
-    many = texts(0, *[(number,) for number in range(300)])
+    many = texts(0, *[(number, 5) for number in range(300)])
     score(scheduler, runner, many, texts(1, (5,)))
-    assert runner.num_computed == len(SHARED) + 2 * OWN + 299
+    assert runner.num_computed == len(SHARED) + 2 * OWN + 300

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -183,9 +184,11 @@ def test_damaged_weights_fail_the_request_and_give_no_text(
     damaged = tmp_path / "damaged.gguf"
     size = 300 * EMBEDDING * 4  # the last tensors: the output weights and some before
     damaged.write_bytes(content[:-size] + b"\xff" * size)
-    events = generate(load_engine(damaged), ask("r", START))["r"]
-    assert [type(event) for event in events] == [PrefillProgress, Failed]
-    assert "not numbers" in str(events[-1])
+    engine = load_engine(damaged)
+    for asked in (ask("r", START), replace(ask("r", START), continuations=("a", "b"))):
+        events = generate(engine, asked)["r"]
+        assert [type(event) for event in events] == [PrefillProgress, Failed]
+        assert "not numbers" in str(events[-1])
 
 
 def test_a_file_that_is_no_model_fails_to_load(tmp_path: Path) -> None:

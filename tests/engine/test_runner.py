@@ -146,6 +146,19 @@ def test_the_targets_of_a_text_are_scored_in_whatever_chunks_it_comes(rig: Rig) 
     assert found == pytest.approx([score.logprob for score in together.scores], abs=1e-2)
 
 
+def test_other_texts_first_tokens_are_told_by_the_same_row(rig: Rig) -> None:
+    seq = sequence([*PROMPT, 31], targets=(31, 32), alternatives=((1, 40), (2, 41)))
+    (output,) = rig.run(whole(seq))
+    told = [score.logprob for score in output.scores]
+    assert len(told) == 4
+    alone = []
+    for token in (31, 40, 41):
+        rig.runner.keep(1, 0)
+        (one,) = rig.run(whole(sequence(PROMPT, targets=(token,)), slot=1))
+        alone.append(one.scores[0].logprob)
+    assert told[:3] == pytest.approx(alone, abs=1e-2)
+
+
 def test_a_state_is_saved_with_its_tokens_and_restored(rig: Rig) -> None:
     expected = plain(rig, 1)
     seq, other = greedy(), greedy([40])
