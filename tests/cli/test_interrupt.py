@@ -63,6 +63,7 @@ def interrupt(asking: subprocess.Popen[bytes]) -> None:
     assert time.monotonic() - started < 1
 
 
+@pytest.mark.alone
 @pytest.mark.usefixtures("installed_starter")
 @pytest.mark.parametrize("trials", [10, pytest.param(100, marks=pytest.mark.long)])
 @pytest.mark.parametrize("phase", ["prefill", "decode"])

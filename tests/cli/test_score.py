@@ -23,12 +23,7 @@ SCORED = Scored(
 FOUR = ("-c", "b", "-c", "\x1b[1ma", "-c", "", "-c", "again")
 
 
-@pytest.fixture(autouse=True)
-def _one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("LOCALCHAT_THREADS", "1")
-
-
-@pytest.mark.usefixtures("installed_starter")
+@pytest.mark.usefixtures("warm_starter")
 def test_the_likeliest_choice_comes_first(localchat: CommandRunner) -> None:
     done = localchat(*CAPITAL, *CITIES)
     assert (done.returncode, done.stderr) == (0, "")
@@ -46,7 +41,7 @@ def test_the_likeliest_choice_comes_first(localchat: CommandRunner) -> None:
     assert json.loads(piped.stdout)["usage"]["prompt_tokens"] == found["usage"]["prompt_tokens"]
 
 
-@pytest.mark.usefixtures("installed_starter")
+@pytest.mark.usefixtures("warm_starter")
 def test_a_raw_prompt_and_an_empty_choice(localchat: CommandRunner) -> None:
     raw = ("score", "--raw", "The capital of France is", "-c", " Paris", "-c", "", "--json")
     found = json.loads(localchat(*raw).stdout)

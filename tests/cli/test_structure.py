@@ -28,12 +28,7 @@ SCHEMA = {
 IMPORTS = "from typing import *; from pydantic import *\n\n"
 PROMPT = ("Describe a person in JSON.", "--temp", "0", "--seed", "1")
 
-pytestmark = pytest.mark.usefixtures("installed_starter")
-
-
-@pytest.fixture(autouse=True)
-def _one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("LOCALCHAT_THREADS", "1")
+pytestmark = pytest.mark.usefixtures("warm_starter")
 
 
 class Person(BaseModel, extra="forbid"):

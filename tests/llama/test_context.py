@@ -167,6 +167,7 @@ def test_greedy_decoding_is_deterministic(
     assert runs[0] == runs[1]
 
 
+@pytest.mark.alone
 def test_an_abort_stops_a_long_prefill_and_its_rest_can_be_cut_away(
     model: Model, new_context: NewContext, prefix: list[int], other: list[int]
 ) -> None:
