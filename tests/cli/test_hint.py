@@ -14,10 +14,12 @@ from typing import Any
 
 import pytest
 
+from localchat import bandwidth
 from localchat.cli import hint
 from localchat.cli.models import recommend
 from localchat.config import Settings
 from localchat.paths import Paths
+from localchat.registry.fitting import capacity
 from localchat.registry.fitting import ranking as fits
 from localchat.registry.fitting.recommendation import Recommendation
 from localchat.types import ModelRef
@@ -152,9 +154,12 @@ class TestTheRealCommand:
             return b""
 
     def test_says_it_after_the_first_answer_on_a_terminal(
-        self, localchat: CommandRunner, monkeypatch: pytest.MonkeyPatch
+        self, localchat: CommandRunner, monkeypatch: pytest.MonkeyPatch, places: Paths
     ) -> None:
         monkeypatch.setenv("LOCALCHAT_THREADS", "1")
+        # Remembered, or what is recommended would hang on how busy this machine is now.
+        monkeypatch.setattr(bandwidth, "measure", lambda *_: 40e9)
+        capacity.find(places, capacity.Devices(wanted=False), threads=1)
         assert localchat(*BRIEF).stderr == ""
         for flag in ("--json", "--no-stream"):
             assert "larger model" not in self.ask(*BRIEF, flag)

@@ -329,7 +329,7 @@ def test_an_engine_may_fail_before_it_has_said_welcome(tiny: Tiny, places: Paths
 def test_a_runtime_folder_of_somebody_else_is_refused(
     tiny: Tiny, places: Paths, tmp_path: Path
 ) -> None:
-    places.runtime.parent.mkdir(parents=True)
+    places.runtime.parent.mkdir(parents=True, exist_ok=True)
     places.runtime.symlink_to(tmp_path)
     with pytest.raises(LocalchatError, match="not a folder of yours"):
         open_model(tiny())

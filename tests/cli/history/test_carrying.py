@@ -142,7 +142,7 @@ class TestExport:
         monkeypatch.setattr(Store, "path", fail)
         assert history("export", "-o", str(file)).code == 1
         assert file.read_text() == "before"
-        assert [*tmp_path.iterdir()] == [tmp_path / "home", file]
+        assert {*tmp_path.iterdir()} == {tmp_path / "home", file}
 
     def test_a_link_is_followed_and_a_device_stays_one(
         self, history: Runner, tmp_path: Path

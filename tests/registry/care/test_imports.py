@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import stat
+import tempfile
 from collections.abc import Callable
 from hashlib import sha256
 from pathlib import Path
@@ -117,18 +118,19 @@ class TestWays:
         assert path.lstat().st_ino == inode
         assert stat.S_IMODE(path.lstat().st_mode) == 0o444
 
-    @pytest.mark.skipif(not os.access("/dev/shm", os.W_OK), reason="there is no second disk")
     def test_a_move_across_file_systems(self, bring: Importing, model: Path) -> None:
-        other = Path("/dev/shm") / f"localchat-test-{os.getpid()}.gguf"
-        shutil.copyfile(model, other)
-        try:
-            assert other.stat().st_dev != model.stat().st_dev
+        ours = model.stat().st_dev
+        disks = (Path("/dev/shm"), Path(tempfile.gettempdir()), Path.home())
+        second = [disk for disk in disks if os.access(disk, os.W_OK) and disk.stat().st_dev != ours]
+        if not second:
+            pytest.skip("there is no second disk")
+        with tempfile.TemporaryDirectory(dir=second[0]) as folder:
+            other = Path(shutil.copy(model, folder))
+            assert other.stat().st_dev != ours
             path = bring(other, "move", name="moved").path(bring.places)
             assert not other.exists()
             assert digest(path) == digest(model)
             assert stat.S_IMODE(path.lstat().st_mode) == 0o444
-        finally:
-            other.unlink(missing_ok=True)
 
     @EACH_WAY
     def test_what_is_there_already_stays(self, bring: Importing, model: Path, way: Way) -> None:
