@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from textual import on, work
@@ -228,7 +229,8 @@ class CompareScreen(Screen[None]):
         self._show_hint()
 
     def _show(self, side: Side) -> None:
-        self.run_worker(self._read(side), group=side, exclusive=True)
+        read: Callable[[], Awaitable[None]] = partial(self._read, side)
+        self.run_worker(read, group=side, exclusive=True)
 
     async def _read(self, side: Side) -> None:
         run = self._comparison.left if side == "left" else self._comparison.right
