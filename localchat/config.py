@@ -28,8 +28,8 @@ from typing import (
 
 from localchat import __version__
 from localchat.errors import ConfigError
+from localchat.modes import KVType, OverflowPolicy, ReasoningMode
 from localchat.paths import Paths
-from localchat.types import KVType, OverflowPolicy, ReasoningMode
 
 _PREFIX = "LOCALCHAT_"
 # What other tools that use the hub heed; the values are those that its own library takes for yes.

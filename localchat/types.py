@@ -6,14 +6,13 @@ Storage adds ids, the engine adds state (`engine.sequence.Sequence`); neither be
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal
 
-Role = Literal["system", "user", "assistant"]
-FinishReason = Literal["stop", "length", "cancelled"]
-Priority = Literal["interactive", "batch"]
-ReasoningMode = Literal["auto", "on", "off"]
-OverflowPolicy = Literal["refuse", "drop", "summarise"]
-KVType = Literal["f16", "q8_0", "q4_0"]
+from localchat.modes import FinishReason as FinishReason
+from localchat.modes import KVType as KVType
+from localchat.modes import OverflowPolicy as OverflowPolicy
+from localchat.modes import Priority as Priority
+from localchat.modes import ReasoningMode as ReasoningMode
+from localchat.modes import Role as Role
 
 
 @dataclass(frozen=True, slots=True)

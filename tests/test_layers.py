@@ -13,6 +13,7 @@ PACKAGE = Path(__file__).parents[1] / "localchat"
 BASE = {
     "answer_form",
     "types",
+    "modes",
     "events",
     "errors",
     "sanitize",

@@ -13,8 +13,13 @@ from localchat.cli import hint, output
 from localchat.cli.answer import Answer, receive
 from localchat.cli.asking import Asking
 from localchat.cli.engine import connect, engine_options
-from localchat.cli.kept import History, history_options
-from localchat.cli.options import preset_options, prompt_options, sampling_options
+from localchat.cli.kept import History
+from localchat.cli.options import (
+    history_options,
+    preset_options,
+    prompt_options,
+    sampling_options,
+)
 from localchat.cli.prompt_text import compose
 from localchat.events import Finished
 from localchat.presets.precedence import decide

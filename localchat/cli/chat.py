@@ -9,8 +9,7 @@ from dataclasses import replace
 import click
 
 from localchat import config, paths
-from localchat.cli.kept import history_options
-from localchat.cli.options import offline_option, preset_options
+from localchat.cli.options import history_options, offline_option, preset_options
 from localchat.errors import UsageError
 from localchat.paths import Paths
 
@@ -55,12 +54,15 @@ def command(
     elif goes_on or cid is not None:
         conversation = _find(cid, places)
     # 0.3 s, most of it Textual.
-    from localchat.tui.chats.settings import configured
     from localchat.tui.factory import make_app, run
-    from localchat.tui.screens.main import Start
+    from localchat.tui.start import Start
 
-    flags = {"model": model, "system": system, "preset": preset}
-    beginning = configured(settings, places, flags, parameters)
+    beginning = None
+    flags = {"model": model, "system": system, "preset": preset or settings.preset}
+    if any(flags.values()) or parameters:  # what can't be is said before the screen opens
+        from localchat.tui.chats.settings import configured
+
+        beginning = configured(settings, places, flags | {"preset": preset}, parameters)
     keeps = settings.log if log is None else log
     start = Start(conversation, is_private=not keeps and conversation is None)
     code = run(make_app(settings, places, beginning, start))

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, TypeVar
-
-import click
+from typing import TYPE_CHECKING
 
 from localchat.cli import output
 from localchat.errors import ConversationNotFound, LocalchatError
@@ -18,29 +15,8 @@ if TYPE_CHECKING:
     from localchat.session.session import Turns
     from localchat.store.store import Store
 
-_Command = TypeVar("_Command", bound=Callable[..., Any])
 
 _CUT = ("length", "cancelled")  # finish reasons of replies that the model did not end itself
-
-
-def history_options(command: _Command) -> _Command:
-    """Adds the flags that say what to go on with, and whether to keep it."""
-    for decorate in (
-        click.option(
-            "--log/--no-log",
-            "log",
-            default=None,
-            help="Keep this in the history, or write nothing of it to disk.",
-        ),
-        click.option(
-            "--cid", metavar="ID", help="Go on with this conversation; the first digits will do."
-        ),
-        click.option(
-            "-c", "--continue", "goes_on", is_flag=True, help="Go on with the last conversation."
-        ),
-    ):
-        command = decorate(command)
-    return command
 
 
 class History:

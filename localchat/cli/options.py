@@ -151,3 +151,23 @@ def prompt_options(command: _Command) -> _Command:
 
 def offline_option(command: _Command) -> _Command:
     return click.option("--offline", is_flag=True, help="Never use the network.")(command)
+
+
+def history_options(command: _Command) -> _Command:
+    """Adds the flags that say what to go on with, and whether to keep it."""
+    for decorate in (
+        click.option(
+            "--log/--no-log",
+            "log",
+            default=None,
+            help="Keep this in the history, or write nothing of it to disk.",
+        ),
+        click.option(
+            "--cid", metavar="ID", help="Go on with this conversation; the first digits will do."
+        ),
+        click.option(
+            "-c", "--continue", "goes_on", is_flag=True, help="Go on with the last conversation."
+        ),
+    ):
+        command = decorate(command)
+    return command

@@ -7,12 +7,13 @@ from pathlib import Path
 
 import click
 
-from localchat.answer_form import named
 from localchat.session.attachments import read_file
 
 
 def json_schema(value: str) -> str:
     """JSON text as it is, or out of a file, or of FILE.py:Model or module:Model (pydantic)."""
+    from localchat.answer_form import named  # 5 ms, which commands without a schema need not pay
+
     return named(value).schema
 
 

@@ -2,45 +2,55 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
 from localchat.config import Settings
 from localchat.paths import Paths
-from localchat.tui import pastes
 from localchat.tui.app import ChatApp
-from localchat.tui.chats.chat import Chat
-from localchat.tui.chats.chats import Chats
-from localchat.tui.chats.engines import Open
-from localchat.tui.chats.run import News
-from localchat.tui.chats.settings import ChatSettings
-from localchat.tui.keys import check
-from localchat.tui.screens.main import Start
+from localchat.tui.start import Start
+
+if TYPE_CHECKING:
+    from localchat.tui.chats.engines import Open
+    from localchat.tui.chats.settings import ChatSettings
+    from localchat.tui.screens.main import MainScreen
 
 
 def make_app(
     settings: Settings,
     places: Paths,
-    beginning: ChatSettings,
-    start: Start | None = None,
+    beginning: ChatSettings | None = None,
+    start: Start = Start(),  # noqa: B008 - a value
     *,
     open_engine: Open | None = None,
 ) -> ChatApp:
-    """The application. `beginning` is what new chats are asked with.
+    """The application.
 
-    `open_engine` stands in for finding and starting real engines. Raises ConfigError for keys that
-    can't be.
+    `beginning` is what new chats are asked with; None: as the settings have it. `open_engine`
+    stands in for finding and starting real engines. Raises ConfigError for keys that can't be.
     """
 
-    def tell(chat: Chat, news: News) -> None:
-        app.tell(chat, news)
+    def prepare() -> Callable[[ChatApp], MainScreen]:
+        from localchat.tui.chats.chats import Chats
+        from localchat.tui.chats.settings import configured
+        from localchat.tui.screens.main import MainScreen
 
-    chats = Chats(settings, places, beginning, tell, open_engine)
-    app = ChatApp(chats, settings, places, start or Start())
+        asked = beginning or configured(settings, places)
+        chats = Chats(settings, places, asked, app.tell, open_engine)
+        return lambda app: MainScreen(chats, settings, places, start, app.remembered)
+
+    app = ChatApp(prepare, places)
     if settings.keys:
+        from localchat.tui.keys import check  # it imports all that has keys
+
         app.set_keymap(check(settings.keys))
     return app
 
 
 def run(app: ChatApp) -> int:
     """Shows the application until it is left; its exit code."""
+    from localchat.tui import pastes
+
     pastes.take_whole()
     try:
         code = app.run()

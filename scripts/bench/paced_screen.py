@@ -17,7 +17,7 @@ from localchat.events import Event, Finished, TextDelta
 from localchat.tui.chats.engines import Engine
 from localchat.tui.chats.settings import configured
 from localchat.tui.factory import make_app, run
-from localchat.tui.screens.main import Start
+from localchat.tui.start import Start
 from localchat.types import EngineInfo, GenerationRequest, ModelRef, Timings, Usage
 
 TOKENS = 4_000

@@ -18,7 +18,8 @@ from localchat.tui.chats.chat import Chat
 from localchat.tui.chats.engines import Engine
 from localchat.tui.chats.settings import configured
 from localchat.tui.factory import make_app
-from localchat.tui.screens.main import MainScreen, Start
+from localchat.tui.screens.main import MainScreen
+from localchat.tui.start import Start
 from localchat.types import ModelRef
 from tests.tui.paced import PacedClient
 
@@ -37,15 +38,21 @@ class Stage:
 
     @property
     def main(self) -> MainScreen:
+        assert self.app.main is not None
         return self.app.main
 
     @property
     def chat(self) -> Chat:
-        return self.app.main.chat_pane.chat
+        return self.main.chat_pane.chat
 
     @property
     def client(self) -> PacedClient:
         return self.clients[0]
+
+    async def settle(self) -> None:
+        """Waits until the main screen is there, and its model loaded."""
+        await self.until(lambda: self.app.main is not None and self.app.screen is self.app.main)
+        await self.until(lambda: not self.main.is_loading_model)
 
     async def type(self, text: str) -> None:
         """Text into the prompt, without sending it."""
@@ -107,7 +114,9 @@ def make_stage_app(
 
     settings = settings or Settings()
     beginning = configured(settings, places)
-    app = make_app(settings, places, beginning, start, open_engine=open_engine or open_paced)
+    app = make_app(
+        settings, places, beginning, start or Start(), open_engine=open_engine or open_paced
+    )
     return app, paced
 
 
@@ -121,8 +130,7 @@ def stage(places: Paths) -> Opened:
         try:
             async with app.run_test(size=size) as pilot:
                 at = Stage(app, pilot, clients)
-                await pilot.pause()
-                await at.until(lambda: not app.main.is_loading_model)
+                await at.settle()
                 yield at
         finally:
             app.close()

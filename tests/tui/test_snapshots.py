@@ -19,7 +19,7 @@ from localchat.store.records import NewConversation, NewMessage
 from localchat.store.store import Store
 from localchat.tui.chats import run
 from localchat.tui.chats.live import Live
-from localchat.tui.screens.main import Start
+from localchat.tui.start import Start
 from localchat.tui.widgets.prompt.area import PromptArea
 from localchat.tui.widgets.transcript import thinking
 from tests.tui.conftest import Stage, make_stage_app
@@ -77,9 +77,8 @@ def scene(snap_compare: Any, places: Paths, monkeypatch: pytest.MonkeyPatch) -> 
             app.theme = theme
             app.animation_level = "none"
             at = Stage(app, pilot, clients)
-            for area in app.main.query(PromptArea):
-                area.cursor_blink = False
-            await at.until(lambda: not app.main.is_loading_model)
+            await at.settle()
+            at.main.query_one(PromptArea).cursor_blink = False
             await play(at)
             await pilot.pause(0.2)
 
@@ -210,7 +209,6 @@ async def palette(at: Stage) -> None:
         pytest.param(answered, (100, 30), "localchat", id="thinking-folded"),
         pytest.param(died, (100, 30), "localchat", id="error"),
         pytest.param(branched, (100, 30), "localchat", id="branches"),
-        pytest.param(side_by_side, (110, 30), "localchat", id="side-by-side"),
         pytest.param(side_by_side, (60, 24), "localchat", id="side-by-side-narrow"),
         pytest.param(keys, (100, 40), "localchat", id="keys"),
         pytest.param(commands, (100, 30), "localchat", id="commands"),
@@ -223,6 +221,10 @@ def test_it_looks_as_it_did(scene: Scene, play: Play, size: tuple[int, int], the
 
 def test_a_conversation_with_a_history_beside_it(scene: Scene, earlier: str) -> None:
     assert scene(nothing, start=Start(earlier), size=(110, 32))
+
+
+def test_two_replies_side_by_side(scene: Scene) -> None:
+    assert scene(side_by_side, size=(110, 26))
 
 
 def test_the_same_in_light(scene: Scene, earlier: str) -> None:

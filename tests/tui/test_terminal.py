@@ -173,3 +173,10 @@ def test_nothing_stored_can_command_the_terminal(places: Paths) -> None:
         assert sequence not in written
     for character in "\x90\x9b\x9c\u202e\u2066":
         assert character.encode() not in written
+
+
+def test_what_is_typed_before_the_screen_is_ready_is_sent(installed_starter: Path) -> None:
+    with Terminal() as at:
+        at.until(lambda _: b"\x1b[?1049h" in at.written)
+        at.type("Early words\r")
+        at.until(lambda text: "▎ Early words" in text)

@@ -7,7 +7,7 @@ It shows one chat and carries what widgets ask for to it. What a command does is
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -32,26 +32,18 @@ from localchat.tui.models.downloads import Download, Downloads
 from localchat.tui.remembered import Remembered
 from localchat.tui.screens.chat_pane import ChatPane
 from localchat.tui.screens.history_pane import HistoryPane
+from localchat.tui.screens.opening import NARROW
 from localchat.tui.screens.telling import Failed, Telling, Told
+from localchat.tui.start import Start
+from localchat.tui.widgets.prompt.area import PromptArea
 from localchat.tui.widgets.prompt.commands import Command
 from localchat.tui.widgets.prompt.prompt import Prompt
 from localchat.tui.widgets.sidebar.sidebar import Sidebar
 from localchat.tui.widgets.status_line import StatusLine
 from localchat.tui.widgets.transcript import asked
 
-_NARROW = 90  # columns below which the sidebar lies over the chat
 _RECALLED = 200  # prompts that Up brings back
 _TWICE = 2.0  # seconds in which a second Ctrl+C means leaving
-
-
-@dataclass(frozen=True, slots=True)
-class Start:
-    """What the screen opens with."""
-
-    conversation: str | None = None
-    """Whole id of a conversation to go on with."""
-    is_private: bool = False
-    """Whether nothing of the first chat is to be kept."""
 
 
 class MainScreen(Screen[None], Telling):
@@ -91,18 +83,25 @@ class MainScreen(Screen[None], Telling):
                 and self.news == message.news == "streamed"
             )
 
-    def __init__(self, chats: Chats, settings: Settings, places: Paths, start: Start) -> None:
+    def __init__(
+        self,
+        chats: Chats,
+        settings: Settings,
+        places: Paths,
+        start: Start,
+        remembered: Remembered,
+    ) -> None:
         super().__init__()
         self.chats = chats
         self.settings = settings
         self.places = places
-        self.remembered = Remembered(places.state)
+        self.remembered = remembered
         self._first = chats.new(is_private=start.is_private)
         self._start = start
         self.downloads = Downloads(places, self._downloaded, offline=settings.offline)
         self.listeners: list[Callable[[Chat, News], None]] = []
         """Screens over this one that want to hear of replies, too."""
-        self.is_loading_model = False
+        self.is_loading_model = True
         self._interrupted = -_TWICE
 
     @property
@@ -136,7 +135,7 @@ class MainScreen(Screen[None], Telling):
         self.call_after_refresh(self._begin)
 
     def on_resize(self, event: Resize) -> None:
-        self.set_class(event.size.width < _NARROW, "-narrow")
+        self.set_class(event.size.width < NARROW, "-narrow")
 
     # opening
 
@@ -177,6 +176,16 @@ class MainScreen(Screen[None], Telling):
             finally:
                 self.is_loading_model = False
                 self._show_status()
+
+    def take_keys(self, keys: Iterable[Message]) -> None:
+        """What was typed before there was a prompt."""
+        area = self.chat_pane.prompt.query_one(PromptArea)
+        for key in keys:
+            area.post_message(key)
+
+    def hear(self, chat: Chat, news: News) -> None:
+        """May be called in any thread."""
+        self.post_message(self.ChatNews(chat, news))
 
     async def open(self, conversation: str) -> None:
         """Shows a stored conversation."""
@@ -353,6 +362,8 @@ class MainScreen(Screen[None], Telling):
     async def _chosen(self, event: Sidebar.Chosen) -> None:
         with self.telling():
             await self.open(event.conversation)
+            if event.message is not None:
+                await self.chat_pane.look_at(event.message)
 
     @on(HistoryPane.Deleted)
     def _deleted(self, event: HistoryPane.Deleted) -> None:

@@ -30,7 +30,7 @@ async def test_incognito_keeps_nothing_and_stays_in_the_list(stage: Opened) -> N
         assert "Incognito: A secret" in at.shown
         assert "nothing is kept" in at.shown
         assert at.client.requests[-1].private
-        assert at.app.chats.history.store().stats().messages == 0
+        assert at.main.chats.history.store().stats().messages == 0
         key = at.chat.key or ""
         await at.say("/new")
         await at.until(lambda: not at.chat.is_private)
@@ -70,7 +70,7 @@ async def test_undo_gives_the_words_back_and_keeps_the_branch(stage: Opened) -> 
         await at.say("/undo")
         await at.until(lambda: contents(at) == ["One", "Yes."])
         assert at.main.chat_pane.prompt.text == "Two"
-        assert len(at.app.chats.history.store().tree(at.chat.id or "")) == 4
+        assert len(at.main.chats.history.store().tree(at.chat.id or "")) == 4
 
 
 async def test_edit_makes_a_branch_that_can_be_left_and_come_back_to(stage: Opened) -> None:

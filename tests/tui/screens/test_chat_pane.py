@@ -63,8 +63,8 @@ async def test_what_is_sent_while_the_model_is_loaded_outlives_a_kill(
             may_go_on.wait(20)
             return Engine(client, ModelRef(name, "/nowhere.gguf"))
 
-        at.app.chats.engines.close()
-        at.app.chats.engines._open = slow
+        at.main.chats.engines.close()
+        at.main.chats.engines._open = slow
         await at.say("Do not lose me")
         await at.until(lambda: Remembered(places.state).draft("") == "Do not lose me")
         client.give("I won't.")
@@ -75,7 +75,7 @@ async def test_what_is_sent_while_the_model_is_loaded_outlives_a_kill(
 
 
 async def test_nothing_private_is_a_draft(stage: Opened, places: Paths) -> None:
-    from localchat.tui.screens.main import Start
+    from localchat.tui.start import Start
 
     async with stage(start=Start(is_private=True)) as at:
         await at.pilot.press(*"a secret")
@@ -112,7 +112,7 @@ async def test_deleting_can_be_undone_until_it_is_carried_out(
         await at.until(lambda: contents(at) == ["One", "Yes.", "Two", "Yes."])
         monkeypatch.setattr(history_pane, "DELETION_DELAY", 0.01)
         await at.main.chat_pane.delete(third)
-        store = at.app.chats.history.store()
+        store = at.main.chats.history.store()
         await at.until(lambda: len(store.tree(at.chat.id or "")) == 2)
         assert contents(at) == ["One", "Yes."]
 

@@ -11,7 +11,7 @@ async def test_a_turn_is_shown_and_kept(stage: Opened) -> None:
         at.client.finish()
         await at.until(lambda: at.chat.last_reply and not at.chat.is_busy)
         assert "Rayleigh scattering" in at.shown.replace("  ", " ")
-        stored = at.app.chats.history.store().path(at.chat.id or "")
+        stored = at.main.chats.history.store().path(at.chat.id or "")
         assert [one.content for one in stored] == [
             "Why is the sky blue?",
             "Because of **Rayleigh** scattering.",
@@ -33,8 +33,8 @@ async def test_what_is_sent_shows_at_once_while_the_model_is_loaded(stage: Opene
         return Engine(client, ModelRef(name, "/nowhere.gguf"))
 
     async with stage() as at:
-        at.app.chats.engines._idle.clear()
-        at.app.chats.engines._open = slow
+        at.main.chats.engines._idle.clear()
+        at.main.chats.engines._open = slow
         await at.say("Hello there")
         await at.until(lambda: "Hello there" in at.shown)
         assert "loading" in at.shown
@@ -68,12 +68,12 @@ async def test_the_prompt_comes_back_when_a_turn_fails(stage: Opened) -> None:
 
 async def test_the_prompt_comes_back_when_there_is_no_engine(stage: Opened) -> None:
     async with stage() as at:
-        at.app.chats.engines._idle.clear()
+        at.main.chats.engines._idle.clear()
 
         def refuse(name: str) -> None:
             raise LocalchatError(f"{name} can't be loaded.", "localchat doctor")
 
-        at.app.chats.engines._open = refuse  # type: ignore[assignment]
+        at.main.chats.engines._open = refuse  # type: ignore[assignment]
         await at.say("Are you there?")
         await at.until(lambda: not at.chat.is_busy)
         assert at.main.chat_pane.prompt.text == "Are you there?"
