@@ -23,7 +23,10 @@ from servers import llama_server
 
 from localchat.client.base import EngineClient
 
-_PARTS = ("shared", "plain", "choices", "overhead")
+# Rows of a round; in a quick run, which takes some minutes, an eighth.
+_ROWS = {"shared": 256, "plain": 64, "choices": 64, "overhead": 10_000}
+_QUICK = 8
+_BIG = 1e9  # bytes of the large file
 _SHARED_GOAL, _PLAIN_GOAL, _CHOICES_GOAL = 1.6, 1.0, 5.0
 _ROW_GOAL, _MEMORY_GOAL = 0.3, 80.0  # milliseconds, megabytes
 _AT_ONCE = 32  # requests with a server
@@ -36,13 +39,12 @@ Answer = Callable[[Rows], float]
 
 def main() -> None:
     options = parser("the batch command", rounds=3)
-    options.add_argument("--rows", type=int, default=256, help="rows of a round")
-    options.add_argument("--quick", action="store_true", help="few rows, one round: to try it out")
-    options.add_argument("--only", choices=_PARTS, action="append", help="may be repeated")
+    options.add_argument("--quick", action="store_true", help=f"a {_QUICK}th of the rows")
+    options.add_argument("--only", choices=_ROWS, action="append", help="may be repeated")
     arguments = options.parse_args()
-    if arguments.quick:
-        arguments.rows, arguments.rounds = 16, 1
-    parts = arguments.only or _PARTS
+    part_of = _QUICK if arguments.quick else 1
+    rows = {part: count // part_of for part, count in _ROWS.items()}
+    parts = arguments.only or _ROWS
     with (
         prepare(arguments) as setup,
         tempfile.TemporaryDirectory(prefix="localchat-batch-") as folder,
@@ -53,13 +55,13 @@ def main() -> None:
         if {"shared", "plain", "choices"}.intersection(parts):
             with engine(setup) as client:
                 if "shared" in parts:
-                    _shared(report, setup, client, command, arguments.rows)
+                    _shared(report, setup, client, command, rows["shared"])
                 if "plain" in parts:
-                    _plain(report, setup, client, command, arguments.rows)
+                    _plain(report, setup, client, command, rows["plain"])
                 if "choices" in parts:
-                    _choices(report, setup, client, command, arguments.rows)
+                    _choices(report, setup, client, command, rows["choices"])
         if "overhead" in parts:
-            _overhead(report, command, arguments)
+            _overhead(report, command, arguments.rounds, rows["overhead"], _BIG / part_of)
         report.save()
 
 
@@ -184,12 +186,11 @@ def _choices(
     report.add_value("ratio to 32 tokens of it at most", brief, "")
 
 
-def _overhead(report: Report, command: _Command, arguments: Any) -> None:
-    count, size = (1_000, 5e7) if arguments.quick else (10_000, 1e9)
+def _overhead(report: Report, command: _Command, rounds: int, count: int, size: float) -> None:
     source = command.folder / "in.jsonl"
     rows: Rows = [[{"role": "user", "content": f"Say yes: {n}"}] for n in range(count)]
     figures = []
-    for _ in range(arguments.rounds + 1):
+    for _ in range(rounds + 1):
         batch_rows.write(rows, source)
         figures.append(_scripted(command, source))
     milliseconds = [1000 * found["seconds"] / count for found in figures[1:]]

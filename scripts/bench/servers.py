@@ -25,7 +25,7 @@ class LlamaServer:
 
     def complete_all(self, prompts: list[str], tokens: int) -> float:
         """Seconds until all prompts, sent at once, have had exactly so many tokens each."""
-        with ThreadPoolExecutor(len(prompts)) as pool:
+        with _pool(len(prompts)) as pool:
             start = time.perf_counter()
             answers = list(pool.map(lambda prompt: self._complete(prompt, tokens), prompts))
             seconds = time.perf_counter() - start
@@ -35,7 +35,7 @@ class LlamaServer:
 
     def answer_all(self, rows: list[list[dict[str, str]]], tokens: int, at_once: int) -> float:
         """Seconds until conversations, so many with the server at once, have had their replies."""
-        with ThreadPoolExecutor(at_once) as pool:
+        with _pool(at_once) as pool:
             start = time.perf_counter()
             answers = list(pool.map(lambda row: self._answer(row, tokens), rows))
             seconds = time.perf_counter() - start
@@ -87,6 +87,16 @@ class LlamaServer:
             )
             response = connection.getresponse()
             return response.status, response.read()
+
+
+@contextlib.contextmanager
+def _pool(size: int) -> Iterator[ThreadPoolExecutor]:
+    """Threads that nobody waits for if the benchmark is stopped: the server ends their requests."""
+    pool = ThreadPoolExecutor(size)
+    try:
+        yield pool
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
 
 
 @contextlib.contextmanager
