@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from queue import SimpleQueue
 
 from localchat.answer_form import AnswerForm
@@ -48,7 +48,8 @@ class _Sent:
 
 
 class Flight:
-    """`results` gets every item of `items` that needs no answer, and each answered row."""
+    """`results` gets every item of `items` that needs no answer, and each answered row, in lists of
+    one or more."""
 
     def __init__(
         self,
@@ -60,11 +61,13 @@ class Flight:
         choices: tuple[str, ...],
         concurrency: int,
         window: int,
+        known_at_once: int,
     ) -> None:
         """`concurrency`: rows with the engine at most. `window`: items at most between the input
-        and `settle`, and fewer if they are long.
+        and `settle`, and fewer if they are long. `known_at_once`: rows known before that may wait
+        for each other.
         """
-        self.results: SimpleQueue[Finished | Known | End] = SimpleQueue()
+        self.results: SimpleQueue[list[Finished | Known] | End] = SimpleQueue()
         self._items = items
         self._requests = requests
         self._open_engine = open_engine
@@ -72,6 +75,7 @@ class Flight:
         self._choices = choices
         self._concurrency = concurrency
         self._window = window
+        self._known_at_once = known_at_once
         self._changed = threading.Condition()
         self._client: EngineClient | None = None
         self._sent: dict[str, _Sent] = {}
@@ -126,11 +130,12 @@ class Flight:
     # the thread that sends
 
     def _feed(self) -> None:
-        for item in self._items:
+        for item in self._grouped():
+            rows = [item] if isinstance(item, Row) else [one.row for one in item]
             with self._changed:
                 self._changed.wait_for(self._may_go_on)
-                self._unsettled += 1
-                self._held += len((item if isinstance(item, Row) else item.row).source)
+                self._unsettled += len(rows)
+                self._held += sum(len(row.source) for row in rows)
             if self._is_stopped:
                 return
             if not isinstance(item, Row):
@@ -150,6 +155,22 @@ class Flight:
         with self._changed:
             self._is_fed = True
             self._changed.notify_all()
+
+    def _grouped(self) -> Iterator[Row | list[Finished | Known]]:
+        """The items; rows known before together: going through them takes half the time then."""
+        known: list[Finished | Known] = []
+        for item in self._items:
+            if isinstance(item, Known):
+                known.append(item)
+                if len(known) < self._known_at_once:
+                    continue
+            if known:
+                yield known
+                known = []
+            if not isinstance(item, Known):
+                yield item if isinstance(item, Row) else [item]
+        if known:
+            yield known
 
     def _may_go_on(self) -> bool:
         has_room = self._unsettled < self._window and self._held < _MOST_HELD
@@ -235,7 +256,7 @@ class Flight:
             following = self._next_suspect()
             self._changed.notify_all()
         if finished is not None:
-            self.results.put(finished)
+            self.results.put([finished])
         if following is not None:
             self._submit(*following)
 
@@ -279,7 +300,7 @@ class Flight:
             raise error
         if killer is not None:
             why = "The engine died over this row, twice."
-            self.results.put(Finished(killer.row, failure("KilledEngine", why)))
+            self.results.put([Finished(killer.row, failure("KilledEngine", why))])
         revived = self._open_engine()
         with self._changed:
             self._client = revived

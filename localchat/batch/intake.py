@@ -9,7 +9,7 @@ from itertools import islice
 from typing import NamedTuple
 
 from localchat.batch.answer import failure
-from localchat.batch.journal import Finished
+from localchat.batch.journal import Finished, Place
 from localchat.batch.readers.source import Input, Source
 from localchat.batch.record import Record
 from localchat.batch.request import Requests, Row
@@ -30,8 +30,6 @@ class Known(NamedTuple):
 Item = Row | Finished | Known
 """A Row is to be asked."""
 
-Place = tuple[int, int, bytes, bool]
-
 
 class Intake:
     """Iterating gives the rows in the input's order; `read` counts them."""
@@ -41,7 +39,7 @@ class Intake:
         records: Iterable[Record],
         requests: Requests,
         see: Callable[[str], bool],
-        place: Callable[[str], Place | None],
+        place: Callable[[Row], Place | None],
         *,
         sees_all: bool = False,
         retry_failed: bool = False,
@@ -82,9 +80,14 @@ class Intake:
     def _item(self, row: Row) -> Item:
         if (row.names_itself or self._sees_all) and not self._see(row.custom_id):
             row = self._renamed(row)
-        found = self._place(row.custom_id)
-        if found is not None and found[2] == row.digest and not (self._retry_failed and found[3]):
-            return Known(row, found[3], is_moved=found[:2] != (row.number, row.line))
+        found = self._place(row)
+        if (
+            found is not None
+            and found.digest == row.digest
+            and not (self._retry_failed and found.failed)
+        ):
+            is_moved = (found.number, found.line) != (row.number, row.line)
+            return Known(row, found.failed, is_moved)
         return Finished(row, failure("UnusableRow", row.fault)) if row.fault else row
 
     def _renamed(self, row: Row) -> Row:

@@ -14,12 +14,12 @@ from localchat.batch import output as outputs
 from localchat.batch.beside import Beside, folder_of, looks
 from localchat.batch.flight import End, Flight
 from localchat.batch.intake import Intake, Known
-from localchat.batch.journal import Entry, Finished, Journal, entry_of
+from localchat.batch.journal import Entry, Finished, Journal, Place, entry_of
 from localchat.batch.order import together
 from localchat.batch.output import Output
 from localchat.batch.plan import Plan
 from localchat.batch.readers.source import Input
-from localchat.batch.request import Requests
+from localchat.batch.request import Requests, Row
 from localchat.client.base import EngineClient
 from localchat.errors import LocalchatError, UsageError
 from localchat.presets.preset import perhaps
@@ -164,6 +164,7 @@ class RunOfRows:
             choices=plan.choices,
             concurrency=manner.concurrency,
             window=manner.concurrency + _WINDOW,
+            known_at_once=1 if source.size is None else _MOST,
         )
 
     def __enter__(self) -> RunOfRows:
@@ -225,7 +226,7 @@ class RunOfRows:
         one = results.get()
         deadline = time.monotonic() + _GROUP
         while not isinstance(one, End):
-            group.append(one)
+            group += one
             left = deadline - time.monotonic()
             if left <= 0 or len(group) >= _MOST:
                 return group, None
@@ -276,8 +277,8 @@ class RunOfRows:
     def _see(self, custom_id: str) -> bool:
         return self._reading().see(custom_id)
 
-    def _place(self, custom_id: str) -> tuple[int, int, bytes, bool] | None:
-        return self._reading().place(custom_id) if self._has_known else None
+    def _place(self, row: Row) -> Place | None:
+        return self._reading().place(row.custom_id, row.number) if self._has_known else None
 
     def _reading(self) -> Journal:
         """A journal for the thread that reads the input."""
