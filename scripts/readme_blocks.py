@@ -14,6 +14,9 @@ from localchat.errors import LocalchatError
 from localchat.paths import find
 from localchat.registry.catalogue.listing import listing
 from localchat.registry.catalogue.portrait import count
+from localchat.tui.commands import TABLE
+from localchat.tui.key_names import key_name
+from localchat.tui.keys import groups
 
 
 def help_text(*command: str) -> str:
@@ -32,6 +35,26 @@ def settings() -> str:
     for name, meaning in config.meanings().items():
         value = getattr(defaults, name)
         rows.append(f"| `{name}` | {'unset' if value is None else f'`{value}`'} | {meaning} |")
+    return "\n".join(rows)
+
+
+def chat_commands() -> str:
+    """A table of the chat screen's commands."""
+    rows = ["| command | what it does |", "|---|---|"]
+    for one in TABLE.values():
+        argument = one.argument.replace("|", "\\|")
+        typed = f"/{one.name} {argument}".strip()
+        rows.append(f"| `{typed}` | {one.meaning} |")
+    return "\n".join(rows)
+
+
+def chat_keys() -> str:
+    """A table of the chat screen's keys."""
+    rows = ["| where | keys | what they do | name in `[keys]` |", "|---|---|---|---|"]
+    for group_ in groups({}):
+        for action in group_.actions:
+            pressed = ", ".join(map(key_name, action.keys))
+            rows.append(f"| {group_.title} | {pressed} | {action.meaning} | `{action.id}` |")
     return "\n".join(rows)
 
 

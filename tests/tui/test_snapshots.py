@@ -173,7 +173,7 @@ async def side_by_side(at: Stage) -> None:
     await at.until(lambda: at.clients[1].requests)
     at.client.give(ANSWER)
     at.client.finish()
-    await at.until(lambda: not at.chat.is_busy and "Rayleigh" in at.shown)
+    await at.until(lambda: "Rayleigh" in at.shown)
     at.clients[1].give("Because of the **air**: it scatters blue light more than red.")
     at.clients[1].finish()
     await at.until(lambda: "scatters blue" in at.shown and "keeps the left" in at.shown)
