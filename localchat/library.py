@@ -16,7 +16,6 @@ kept in the history unless `log=True`, and nothing is ever downloaded. Errors ar
 
 from __future__ import annotations
 
-import json
 import warnings
 import weakref
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
@@ -25,6 +24,7 @@ from types import TracebackType
 from typing import Any, TypedDict, Unpack
 
 from localchat import config, paths
+from localchat.answer_form import form
 from localchat.client.launcher import open_engine
 from localchat.errors import InputError, UsageError, from_kind
 from localchat.events import (
@@ -72,7 +72,7 @@ class Sampling(TypedDict, total=False):
     stop: str | Sequence[str]
     """End before any of these texts."""
     json_schema: str | Mapping[str, Any] | type
-    """Answer in JSON of this schema: JSON text, the same as a dict, or a pydantic model."""
+    """Answer in JSON of this schema: JSON text, the same as a dict, a pydantic model, or a file."""
     grammar: str
     """Answer as this grammar (GBNF) has it."""
 
@@ -335,17 +335,9 @@ def _values(sampling: Sampling) -> dict[str, Any]:
     if "stop" in values:
         stop = values["stop"]
         values["stop"] = [stop] if isinstance(stop, str) else list(stop)
-    if "json_schema" in shape and not isinstance(shape["json_schema"], str):
-        shape["json_schema"] = _schema_text(shape["json_schema"])
+    if "json_schema" in shape:
+        shape["json_schema"] = form(shape["json_schema"]).schema
     return check_sampling(values) | shape
-
-
-def _schema_text(schema: Any) -> str:
-    if isinstance(schema, Mapping):
-        return json.dumps(schema)
-    if not hasattr(schema, "model_json_schema"):
-        raise UsageError(f"{schema!r} is no JSON schema, and no pydantic model.")
-    return json.dumps(schema.model_json_schema())
 
 
 def _text(text: str, name: str) -> str:
