@@ -209,7 +209,6 @@ async def palette(at: Stage) -> None:
         pytest.param(answered, (100, 30), "localchat", id="thinking-folded"),
         pytest.param(died, (100, 30), "localchat", id="error"),
         pytest.param(branched, (100, 30), "localchat", id="branches"),
-        pytest.param(side_by_side, (60, 24), "localchat", id="side-by-side-narrow"),
         pytest.param(keys, (100, 40), "localchat", id="keys"),
         pytest.param(commands, (100, 30), "localchat", id="commands"),
         pytest.param(palette, (100, 30), "localchat", id="palette"),
