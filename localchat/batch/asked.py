@@ -54,10 +54,12 @@ def concurrency(plan: Plan, settings: Settings) -> int:
 
 def _check(choices: tuple[str, ...], flags: Mapping[str, Any], form: AnswerForm | None) -> None:
     if len(choices) < 2 or not all(choices) or len(set(choices)) < len(choices):
-        raise UsageError("Choices are several different texts.", "--choices yes,no")
+        raise UsageError("Choices are two or more different texts.", "--choices yes,no")
     if form is not None or flags.get("grammar") is not None or flags.get("n") not in (None, 1):
         raise UsageError(
-            "With choices nothing is generated, so there is no schema, grammar or number.", _HELP
+            "With choices nothing is generated: they can't be had with a schema, a grammar or"
+            " several answers.",
+            _HELP,
         )
 
 

@@ -160,6 +160,8 @@ def _short(name: str, value: Any) -> str:
         if value.get("sha256"):
             return f"{value.get('name')} ({value['sha256'][:12]}…)"
         return f"{value.get('name')} ({value.get('size', 0):,} bytes, as it looked then)"
+    if value is None:
+        return "not set"
     text = json.dumps(value, ensure_ascii=False)
     return text if len(text) <= 60 else f"{text[:57]}…"
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import csv
+import json
 import os
 import threading
 from collections.abc import Callable, Iterator
@@ -172,3 +174,14 @@ def entries(output: Path) -> list[Entry]:
 
     with contextlib.closing(Journal(folder_of(output) / "rows.db")) as journal:
         return list(journal.entries())
+
+
+def rows(path: Path) -> list[dict[str, str]]:
+    """Of a CSV file."""
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def lines(path: Path) -> list[Any]:
+    """Of a JSON Lines file."""
+    return [json.loads(line) for line in path.read_text().splitlines()]

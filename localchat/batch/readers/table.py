@@ -39,7 +39,8 @@ class Table:
     def __iter__(self) -> Iterator[Record]:
         for line, cells, fault in self._rows():
             if not fault and len(cells) != len(self.columns):
-                fault = f"The row has {len(cells)} columns, the header {len(self.columns)}."
+                columns_ = "column" if len(cells) == 1 else "columns"
+                fault = f"The row has {len(cells)} {columns_}, the header {len(self.columns)}."
             columns = {} if fault else dict(zip(self.columns, cells, strict=True))
             yield Record(line, columns, fault)
 

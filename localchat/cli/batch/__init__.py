@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import click
 
 from localchat.cli.lazy import LazyGroup
+from localchat.errors import UsageError
+from localchat.presets.preset import perhaps
 
+_HELP = "localchat batch --help"
 _DEFAULT = "run"
 _COMMANDS = (_DEFAULT, "status")
 
@@ -15,8 +20,16 @@ class _Batch(LazyGroup):
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         if args and args[0] not in (*_COMMANDS, "--help", "-h"):
+            _refuse_misspelt(args[0])
             args = [_DEFAULT, *args]
         return super().parse_args(ctx, args)
+
+
+def _refuse_misspelt(name: str) -> None:
+    """Raises UsageError for what is neither an input nor a command, but nearly one."""
+    meant = perhaps(name, _COMMANDS)
+    if meant and not Path(name).exists():
+        raise UsageError(f"There is no input and no command {name!r}{meant}.", _HELP)
 
 
 @click.group(

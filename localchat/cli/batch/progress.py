@@ -64,8 +64,13 @@ class Pace:
 
 def describe(tally: Tally, pace: Pace, now: float) -> str:
     """A line on how far it is."""
+    if tally.known and not tally.finished:
+        return "all of them finished before"
     rows, tokens = pace.rates(tally, now)
-    parts = [f"{rows:,.1f} rows/s", f"{tokens:,.0f} tokens/s", f"{tally.failed:,} failed"]
+    parts = [f"{rows:,.1f} rows/s"]
+    if tally.completion_tokens:  # of labels, none is generated
+        parts.append(f"{tokens:,.0f} tokens/s")
+    parts.append(f"{tally.failed:,} failed")
     left = pace.left(tally, now)
     if left is not None:
         parts.append(f"{duration(left)} left")
@@ -80,7 +85,7 @@ def total(tally: Tally) -> str:
 
 def duration(seconds: float) -> str:
     """4 s, 3 min 20 s, 2 h 5 min."""
-    whole = round(seconds)
+    whole = max(1, round(seconds))
     if whole < 60:
         return f"{whole} s"
     if whole < 3600:
@@ -131,6 +136,7 @@ class Events:
             return
         self._next = now + _MOMENT
         rows, tokens = self._pace.rates(tally, now)
+        left = self._pace.left(tally, now)
         self._print(
             "finished" if is_last else "progress",
             done=tally.done,
@@ -143,7 +149,7 @@ class Events:
             completion_tokens=tally.completion_tokens,
             rows_per_second=round(rows, 2),
             tokens_per_second=round(tokens, 1),
-            seconds_left=self._pace.left(tally, now),
+            seconds_left=None if left is None else round(left, 1),
         )
 
     def note(self, text: str) -> None:

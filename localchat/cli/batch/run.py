@@ -179,10 +179,10 @@ def command(
             retry_failed=retry_failed,
         )
         run = RunOfRows(plan, opened, manner, open_engine)
-        _answer(run, shown, source, target)
+        _answer(run, shown, source, target, errors or target)
 
 
-def _answer(run: RunOfRows, shown: progress.Shown, source: str, target: str) -> None:
+def _answer(run: RunOfRows, shown: progress.Shown, source: str, target: str, errors: str) -> None:
     """Raises RowsFailed if not all is fine."""
     if run.input_has_changed:
         shown.note(f"Note: {source} has changed; rows that are as before keep their answers.")
@@ -198,7 +198,7 @@ def _answer(run: RunOfRows, shown: progress.Shown, source: str, target: str) -> 
         raise
     shown.update(run.tally, is_last=True)
     shown.end()
-    summary.finished(run.tally, target)
+    summary.finished(run.tally, target, errors)
 
 
 class _Ended(BaseException):

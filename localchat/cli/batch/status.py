@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -11,6 +12,9 @@ from localchat.batch.beside import folder_of, is_at_work, manifest_of
 from localchat.batch.journal import Journal
 from localchat.cli import output
 from localchat.errors import InputError
+
+_FIRST = ("model", "prompt", "system", "choices", "json_schema")  # what a batch is known by
+_LONGEST = 200  # characters of a value; --json has all of it
 
 
 @click.command("status")
@@ -38,10 +42,21 @@ def command(target: str, as_json: bool) -> None:
             }
         )
         return
-    of = f"{rows:,}" if rows is not None else f"about {total:,}" if total is not None else "?"
-    output.line(f"{state}: {finished:,} of {of} rows, {failed:,} of them failed")
+    of = f" of {rows:,}" if rows is not None else f" of about {total:,}" if total else ""
+    ill = f", {failed:,} of them failed" if failed else ""
+    output.line(f"{state}: {finished:,}{of} rows{ill}")
     output.line(f"input: {manifest['input'].get('path') or 'standard input'}")
-    for name, value in manifest["parameters"].items():
-        if value not in (None, [], ""):
-            shown = value["name"] if name == "model" else value
-            output.line(f"{name}: {shown}")
+    parameters = manifest["parameters"]
+    for name in (*_FIRST, *sorted(parameters.keys() - {*_FIRST})):
+        if (value := parameters.get(name)) not in (None, [], ""):
+            output.line(f"{name}: {_shown(name, value)}")
+    if state == "stopped":
+        output.finish()
+        output.note("The same command goes on from there.")
+
+
+def _shown(name: str, value: Any) -> str:
+    if name == "model":
+        value = value["name"]
+    text = ", ".join(value) if isinstance(value, list) else str(value)
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"

@@ -10,17 +10,18 @@ from localchat.cli.batch.progress import duration, total
 from localchat.errors import RowsFailed
 
 
-def finished(tally: Tally, target: str) -> None:
-    """Raises RowsFailed if not all rows have an answer."""
+def finished(tally: Tally, target: str, errors: str) -> None:
+    """`errors`: the file with the rows that failed. Raises RowsFailed if there are any."""
     failed = tally.failed + tally.known_failed
     output.note(f"{target}: {tally.done:,} rows{_before(tally)}{_now(tally)}.")
     if tally.cut:
+        were = "answer was" if tally.cut == 1 else "answers were"
         output.note(
-            f"Note: {tally.cut:,} answers were cut off, by --max-tokens or the end of the context."
+            f"Note: {tally.cut:,} {were} cut off, by --max-tokens or the end of the context."
         )
     if failed:
         raise RowsFailed(
-            f"{failed:,} of {tally.done:,} rows failed; the reasons are in their place.",
+            f"{failed:,} of {tally.done:,} rows failed; {errors} says why.",
             "the same command with --retry-failed",
         )
 
@@ -50,7 +51,7 @@ def _now(tally: Tally) -> str:
         return ill
     seconds = max(time.monotonic() - tally.started, 1e-3)
     count = f", {tally.finished:,}" if tally.known else ""
-    return (
-        f"{count} in {duration(seconds)} ({tally.finished / seconds:,.1f} rows/s,"
-        f" {tally.completion_tokens / seconds:,.0f} tokens/s){ill}"
-    )
+    pace = f"{tally.finished / seconds:,.1f} rows/s"
+    if tally.completion_tokens:
+        pace += f", {tally.completion_tokens / seconds:,.0f} tokens/s"
+    return f"{count} in {duration(seconds)} ({pace}){ill}"

@@ -87,7 +87,7 @@ class TestTable:
     @pytest.mark.parametrize(
         ("row", "why"),
         [
-            (b"1", "The row has 1 columns, the header 2."),
+            (b"1", "The row has 1 column, the header 2."),
             (b"1,2,3", "The row has 3 columns, the header 2."),
             (b'1,"a"b', "The row is no CSV: ',' expected after '\"'."),
             (b"1,\xff", "The row is not UTF-8 text."),

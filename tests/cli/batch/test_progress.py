@@ -30,7 +30,14 @@ def test_what_was_finished_before_is_no_pace() -> None:
     state = tally(known=1000, total=2000)
     pace.mark(state, 1.0)
     assert pace.left(state, 1.0) is None
-    assert describe(state, pace, 1.0) == "0.0 rows/s, 0 tokens/s, 0 failed"
+    assert describe(state, pace, 1.0) == "all of them finished before"
+
+
+def test_labels_have_no_tokens_a_second() -> None:
+    pace = Pace()
+    state = tally(finished=10, total=30)
+    pace.mark(state, 1.0)
+    assert describe(state, pace, 1.0) == "10.0 rows/s, 0 failed, 2 s left"
 
 
 def test_a_line_now_and_then(
@@ -50,7 +57,7 @@ def test_a_line_now_and_then(
 
 def test_numbers_for_people() -> None:
     assert [duration(seconds) for seconds in (0.4, 59.4, 61, 7500)] == [
-        "0 s",
+        "1 s",
         "59 s",
         "1 min 1 s",
         "2 h 5 min",

@@ -10,7 +10,6 @@ import re
 import signal
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -21,9 +20,8 @@ from localchat.speeds import Speed
 from localchat.types import GenerationRequest
 from tests.batch import Engine, said, text
 from tests.cli.batch.conftest import Batch
+from tests.cli.batch.told import told
 from tests.cli.terminal import on_terminal
-
-RATES = re.compile(r" in \d+ s \([\d,.]+ rows/s, [\d,]+ tokens/s\)")
 
 
 @pytest.fixture
@@ -36,12 +34,6 @@ def table(tmp_path: Path) -> Path:
 def rows(name: str = "out.csv") -> list[dict[str, str]]:
     with Path(name).open(newline="") as file:
         return list(csv.DictReader(file))
-
-
-def told(capsys: pytest.CaptureFixture[str]) -> tuple[str, list[str]]:
-    """What was printed: stdout, and stderr without how fast it was."""
-    out, err = capsys.readouterr()
-    return out, RATES.sub(" in RATES", err).splitlines()
 
 
 @pytest.mark.usefixtures("table")
@@ -141,7 +133,7 @@ class TestNotFine:
         assert [row["error"] for row in rows()] == ["", "line 3: Too long.", ""]
         assert told(capsys)[1][1:] == [
             "out.csv: 3 rows in RATES; 1 failed.",
-            "Error: 1 of 3 rows failed; the reasons are in their place.",
+            "Error: 1 of 3 rows failed; out.csv says why.",
             "Try: the same command with --retry-failed",
         ]
         assert batch(Engine(), "in.csv", "-o", "out.csv") == 7
@@ -177,7 +169,7 @@ class TestNotFine:
                 "in.csv has no column 'txt'; perhaps 'text' is meant. It has: id, text.",
             ),
             (("in.csv", "-o", "out.csv", "--prompt", "{text!r}"), "is no template"),
-            (("in.csv", "-o", "out.csv", "--choices", "a"), "several different texts"),
+            (("in.csv", "-o", "out.csv", "--choices", "a"), "two or more different texts"),
             (("in.csv", "-o", "out.csv", "--concurrency", "many"), "--concurrency can't be"),
             (
                 ("in.csv", "-o", "out.csv", "--limit", "1", "--sample", "1"),
@@ -290,49 +282,6 @@ class TestDryRun:
         assert err[-2].startswith("3 rows with prompts of 50 tokens on average, 150 in all;")
         assert err[-2].endswith("answers have no limit: --max-tokens gives them one.")
         assert err[-1].startswith("How long it takes can be told after the first rows")
-
-
-class TestStatus:
-    def test_of_a_finished_batch(
-        self, batch: Batch, table: Path, capsys: pytest.CaptureFixture[str]
-    ) -> None:
-        assert batch(Engine(), "in.csv", "-o", "out.csv", "--prompt", "Say {text}") == 0
-        told(capsys)
-        assert batch(Engine(), "status", "out.csv") == 0
-        out, _ = told(capsys)
-        first, second, *rest = out.splitlines()
-        assert first == "finished: 3 of 3 rows, 0 of them failed"
-        assert second == f"input: {table}"
-        assert "prompt: Say {text}" in rest
-        assert batch(Engine(), "status", "out.csv", "--json") == 0
-        shown = json.loads(told(capsys)[0])
-        assert (shown["state"], shown["finished"], shown["total"]) == ("finished", 3, 3)
-        assert shown["input"]["sha256"] is not None
-
-    def test_of_one_that_was_stopped_and_one_that_runs(
-        self, batch: Batch, table: Path, capsys: pytest.CaptureFixture[str]
-    ) -> None:
-        states: list[Any] = []
-
-        def answer(request: GenerationRequest) -> list[Event]:
-            if said(request) == "two":
-                from localchat.batch.beside import is_at_work
-
-                states.append(is_at_work(Path("out.csv").absolute()))
-            return text(request, "ok")
-
-        assert batch(Engine(answer), "in.csv", "-o", "out.csv", "--limit", "2") == 0
-        assert states == [True]
-        told(capsys)
-        assert batch(Engine(), "status", "out.csv") == 0
-        assert told(capsys)[0].splitlines()[0] == "stopped: 2 of ? rows, 0 of them failed"
-
-    def test_of_none(self, batch: Batch, capsys: pytest.CaptureFixture[str]) -> None:
-        assert batch(Engine(), "status", "out.csv") == 2
-        assert told(capsys)[1] == [
-            "Error: There is no batch of out.csv.",
-            "Try: localchat batch IN -o out.csv",
-        ]
 
 
 def test_on_a_terminal_with_a_real_model(
