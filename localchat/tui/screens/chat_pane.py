@@ -122,8 +122,7 @@ class ChatPane(Vertical, Telling):
 
     def refuse_while_busy(self) -> None:
         """Raises UsageError while a reply is being written."""
-        if self.chat.is_busy:
-            raise UsageError("A reply is being written.", "Esc stops it.")
+        _refuse_while_busy(self.chat)
 
     def begin_edit(self, message: int) -> None:
         """Puts a message into the prompt; what is sent then takes its place, as a branch."""
@@ -151,6 +150,13 @@ class ChatPane(Vertical, Telling):
         await aside(lambda: chat.show_sibling(message))
         self.show_messages()
 
+    async def look_at(self, message: int) -> None:
+        """Chooses a message, on whatever branch it is, and gives it to read."""
+        if all(one.id != message for one in self.chat.messages):
+            await self.go_to(message)
+        self.transcript.look_at(message)
+        self.transcript.focus()
+
     async def go_back(self, message: int | None) -> None:
         """Ends the conversation with a message; what followed stays, as a branch."""
         self.refuse_while_busy()
@@ -168,7 +174,7 @@ class ChatPane(Vertical, Telling):
                 Deletion(
                     "the message",
                     lambda: chat.delete(message),
-                    lambda: chat.show_sibling(message),
+                    lambda: _bring_back(chat, message),
                 )
             )
         )
@@ -276,6 +282,16 @@ class ChatPane(Vertical, Telling):
         """What is selected in the transcript or in the prompt."""
         found = self.screen.get_selected_text()
         return found or self.prompt.query_one(PromptArea).selected_text
+
+
+def _bring_back(chat: Chat, message: int) -> None:
+    _refuse_while_busy(chat)
+    chat.show_sibling(message)
+
+
+def _refuse_while_busy(chat: Chat) -> None:
+    if chat.is_busy:
+        raise UsageError("A reply is being written.", "Esc stops it.")
 
 
 def _unstored(text: str) -> StoredMessage:

@@ -46,6 +46,9 @@ class HistoryPane(Vertical, Telling):
         self._listed: list[Conversation] = []
         self._has_more = False
         self._hidden: set[str] = set()
+        self._searched = ""
+        self._hits: list[Hit] = []
+        self._found: list[Hit] | None = None  # those of the hits that are shown
         self._sidebar = Sidebar()
 
     def compose(self) -> ComposeResult:
@@ -79,10 +82,11 @@ class HistoryPane(Vertical, Telling):
     @on(Sidebar.MoreAsked)
     def _more_asked(self, event: Sidebar.MoreAsked) -> None:
         event.stop()
-        self._read_more(event.after)
+        self._read_more()
 
     @work(exclusive=True, group="list")
-    async def _read_more(self, after: Conversation) -> None:
+    async def _read_more(self) -> None:
+        after = self._listed[-1] if self._listed else None
         with self.telling():
             found = await aside(lambda: self._chats.history.store().newest(_PAGE, after))
             listed = [*self._listed, *(one.conversation for one in found)]
@@ -97,6 +101,7 @@ class HistoryPane(Vertical, Telling):
     @on(Sidebar.SearchChanged)
     def _search_changed(self, event: Sidebar.SearchChanged) -> None:
         event.stop()
+        self._searched, self._hits, self._found = event.text, [], None
         if event.text:
             self._search(event.text)
 
@@ -104,9 +109,15 @@ class HistoryPane(Vertical, Telling):
     async def _search(self, text: str) -> None:
         await asyncio.sleep(_TYPING)
         with self.telling():
-            hits = await aside(lambda: self._find(text))
-            found = [hit for hit in hits if hit.conversation.id not in self._hidden]
-            self._sidebar.show_hits(text, found)
+            self._hits, self._found = await aside(lambda: self._find(text)), None
+            self._show_hits()
+
+    def _show_hits(self) -> None:
+        """Those that are not deleted; what is shown already stays, and the cursor in it."""
+        found = [hit for hit in self._hits if hit.conversation.id not in self._hidden]
+        if found != self._found:
+            self._found = found
+            self._sidebar.show_hits(self._searched, found)
 
     def _find(self, text: str) -> list[Hit]:
         return self._chats.history.store().search(text, _HITS, is_complete=False)
@@ -133,8 +144,9 @@ class HistoryPane(Vertical, Telling):
     def _delete(self, event: Sidebar.DeleteAsked) -> None:
         event.stop()
         conversation = event.conversation
-        titles = {one.id: one.title for one in (*self._listed, *map(_listed, self._chats.private))}
-        title = titles.get(conversation, "")
+        known = [hit.conversation for hit in self._hits]
+        known += (*self._listed, *map(_listed, self._chats.private))
+        title = next((one.title for one in known if one.id == conversation), "")
         deletion = Deletion(
             f"the chat “{title}”",
             lambda: self._chats.delete(conversation),
@@ -142,6 +154,7 @@ class HistoryPane(Vertical, Telling):
         )
         self._hidden.add(conversation)
         self._show(self._listed, has_more=self._has_more)
+        self._show_hits()
         self.put_off(deletion)
         self.post_message(self.Deleted(conversation))
 
@@ -155,6 +168,7 @@ class HistoryPane(Vertical, Telling):
     async def _carry_out(self, deletion: Deletion) -> None:
         with self.telling():
             await aside(lambda: self._chats.deletions.carry_out(deletion))
+        self._show_hits()
         self.post_message(self.Changed())
         self.reload()
 
@@ -167,6 +181,7 @@ class HistoryPane(Vertical, Telling):
                 self.say("There is no deletion to undo.")
                 return
             self.say(f"Brought back {deletion.what}.")
+        self._show_hits()
         self.post_message(self.Changed())
         self.reload()
 

@@ -140,6 +140,13 @@ class Transcript(Sheet, can_focus=True):
             self._timer.stop()
             self._timer = None
 
+    def look_at(self, message_id: int) -> None:
+        """Chooses a message and scrolls so that it begins at the top, as far as that can be."""
+        turn = next((turn for turn in self.turns if turn.id == message_id), None)
+        if turn is not None:
+            self._choose(turn)
+            self.go_to(turn, 1)
+
     # Keys
 
     def action_choose(self, step: int) -> None:
