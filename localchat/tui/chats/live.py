@@ -57,7 +57,7 @@ class Live:
     @property
     def tokens_per_second(self) -> float | None:
         """Of decoding, over the last seconds; None as long as it can't be told."""
-        if len(self._counts) < 2:
+        if not self._counts:
             return None
         (start, before), (end, after) = self._counts[0], self._counts[-1]
         return (after - before) / (end - start) if end > start else None

@@ -286,7 +286,7 @@ class CompareScreen(Screen[None]):
 
     # ending
 
-    @work(exclusive=True, group="keep")
+    @work
     async def action_keep(self, side: Side) -> None:
         if not self._has_asked or self._comparison.is_busy:
             return

@@ -122,11 +122,12 @@ def test_deleting_ends_a_reply(table: Table) -> None:
     assert table.chats.history.store().stats().conversations == 0
 
 
-def test_deleting_one_of_which_nothing_is_kept(table: Table) -> None:
+def test_deleting_one_of_which_nothing_is_kept(table: Table, places: Paths) -> None:
     chat = table.chats.new(is_private=True)
     table.take_turn(chat)
     table.chats.delete(chat.key or "")
     assert table.chats.private == []
+    assert not places.history.exists()  # there is nothing to look for in it
 
 
 def test_closing_keeps_what_came_of_replies(table: Table, places: Paths) -> None:
@@ -172,6 +173,13 @@ def test_closing_while_a_model_is_loaded(table: Table, monkeypatch: pytest.Monke
     may_go_on.set()
     table.end(chat)
     assert table.client.requests == []
+
+
+def test_what_is_closed_is_not_opened_again(table: Table) -> None:
+    key = begin(table)
+    table.chats.close()
+    with pytest.raises(LocalchatError):
+        table.chats.open(key)
 
 
 def test_closing_carries_out_what_was_deleted(table: Table, places: Paths) -> None:

@@ -13,6 +13,7 @@ from localchat.errors import (
     EngineFailed,
     LocalchatError,
     ModelNotFound,
+    OutOfSpace,
 )
 from localchat.paths import Paths
 from localchat.tui.chats.chat import Chat
@@ -250,6 +251,19 @@ def test_what_can_not_be_read_is_told_and_the_reply_goes_on(
     assert str(chat.run.error) == "The disk is gone."
     load()
     assert said(chat) == ["Hello", "Yes."]
+
+
+def test_a_reply_that_could_not_be_kept_is_told(
+    table: Table, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*given: object) -> None:
+        raise OutOfSpace("The disk is full.")
+
+    monkeypatch.setattr(table.chats.history.store(), "finish", full)
+    chat = table.chats.new()
+    table.take_turn(chat)
+    assert chat.run is not None
+    assert isinstance(chat.run.error, OutOfSpace)
 
 
 def test_goes_on_from_what_was_cut_off(table: Table) -> None:

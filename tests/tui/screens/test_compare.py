@@ -9,12 +9,13 @@ import pytest
 from localchat.errors import LocalchatError, ModelNotFound
 from localchat.events import Failed
 from localchat.paths import Paths
+from localchat.store.records import StoredMessage
 from localchat.store.store import Store
 from localchat.tui.chats.engines import Engine
 from localchat.tui.screens.compare import Column, CompareScreen
-from localchat.tui.screens.main import Start
 from localchat.tui.screens.models import ModelPicker
 from localchat.tui.screens.settings import SettingsPanel
+from localchat.tui.start import Start
 from localchat.tui.widgets.prompt.prompt import Prompt
 from localchat.types import ModelRef
 from tests.tui.conftest import Opened, Stage
@@ -419,6 +420,67 @@ async def test_another_chat_is_none_of_its_business(stage: Opened) -> None:
         at.clients[1].finish()
         await at.until(lambda: not at.main.chats.busy and "2 keeps the right" in at.shown)
         assert "here." not in at.shown
+
+
+async def test_another_chat_that_ends_does_not_give_the_prompt_back(stage: Opened) -> None:
+    may_go_on = threading.Event()
+    async with stage() as at:
+        await at.say("Behind")
+        at.client.give("Still")
+        await at.until(lambda: at.chat.live and at.chat.live.content)
+        behind = at.chat
+        at.main.action_command("new")
+        await at.until(lambda: not at.chat.messages)
+        engines = at.main.chats.engines
+        opens = engines._open
+
+        def slow(name: str) -> Engine:
+            may_go_on.wait(10)
+            return opens(name)
+
+        engines._open = slow
+        await compare(at, "Which?")
+        at.client.finish()
+        await at.until(lambda: not behind.is_busy and behind.is_unseen)
+        assert not screen(at).query_one(Prompt).display
+        at.main.chat.stop()
+        may_go_on.set()
+        await at.until(lambda: not at.chat.is_busy)
+
+
+async def test_what_was_read_last_is_shown(stage: Opened, monkeypatch: pytest.MonkeyPatch) -> None:
+    has_read, may_go_on = threading.Event(), threading.Event()
+    async with stage() as at:
+        message = at.chat.message
+
+        def slow(id_: int) -> StoredMessage:
+            found = message(id_)
+            if not has_read.is_set():
+                has_read.set()
+                may_go_on.wait(10)
+            return found
+
+        monkeypatch.setattr(at.chat, "message", slow)
+        await compare(at, "Which?")
+        await at.until(has_read.is_set)
+        turns = screen(at).column("left").transcript.turns
+        at.client.give("Left.")
+        at.client.finish()
+        at.clients[1].finish()
+        await at.until(lambda: "2 keeps the right" in at.shown and "Left." in at.shown)
+        may_go_on.set()
+        await at.pilot.pause(0.05)
+        assert turns[-1].message.state == "complete"
+
+
+async def test_what_comes_after_it_was_closed_is_nothing_to_it(stage: Opened) -> None:
+    async with stage() as at:
+        await ask(at)
+        compared = screen(at)
+        await at.pilot.press("escape")
+        await at.until(lambda: not is_open(at))
+        compared._hear_left(at.chat, "ended")  # it was on its way
+        assert at.app.screen is at.main
 
 
 @pytest.mark.parametrize("size", [(60, 20), (30, 8), (1, 1)])
