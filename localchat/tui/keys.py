@@ -66,7 +66,7 @@ def check(own: Mapping[str, str]) -> dict[str, str]:
                 + (f"; did you mean {near[0]!r}?" if near else "."),
                 "F1 on the chat screen shows them all.",
             )
-        keys = [key.strip().lower() for key in text.split(",")]
+        keys = [_plain(key.strip()) for key in text.split(",")]
         for key in keys:
             if not _is_key(key):
                 raise ConfigError(
@@ -90,6 +90,11 @@ def _actions(bindings: list[Any], own: Mapping[str, str]) -> list[Action]:
 
 def _keys_of(id_: str, bindings: list[Any]) -> list[str]:
     return [one.key for one in Binding.make_bindings(bindings) if one.id == id_]
+
+
+def _plain(key: str) -> str:
+    """As Textual has it; a letter alone may be a capital one."""
+    return key if len(key) == 1 else key.lower()
 
 
 def _is_key(key: str) -> bool:
