@@ -29,6 +29,7 @@ _BIG = 1e9  # bytes of the large file
 _SHARED_GOAL, _PLAIN_GOAL, _CHOICES_GOAL = 1.6, 1.0, 5.0
 _ROW_GOAL, _MEMORY_GOAL = 0.3, 80.0  # milliseconds, megabytes
 _AT_ONCE = 32  # requests with a server
+_ENDLESS = 256  # tokens of a label at which a reply that repeats itself is ended
 _LONG_ROW = 100_000  # characters
 _HERE = Path(__file__).parent
 
@@ -165,7 +166,7 @@ def _choices(
 
     def generating() -> float:
         """As far as the model goes by itself: nothing makes it say a label and stop."""
-        seconds, bodies = command.run(current, "--temp", "0")
+        seconds, bodies = command.run(current, "--temp", "0", "--max-tokens", str(_ENDLESS))
         generated[:] = [body["usage"]["completion_tokens"] for body in bodies]
         return count / seconds
 
