@@ -18,7 +18,7 @@ from localchat.engine.group import Group
 from localchat.engine.intake import Intake, TooLong
 from localchat.engine.kv_cache import WORTH_SAVING
 from localchat.engine.reports import Report, Summarised
-from localchat.engine.scheduled import Aborted, Chunk, Copy, Output, Restore, ScheduledBatch, State
+from localchat.engine.scheduled import Aborted, Chunk, Output, ScheduledBatch, State
 from localchat.engine.scheduler import Scheduler
 from localchat.engine.sequence import Sequence
 from localchat.errors import LocalchatError
@@ -145,14 +145,9 @@ class Engine:
         return None
 
     def cancel(self, request_id: str) -> None:
-        """Ends the request at the next step, and the step in flight if it works on it alone, or
-        on others that lose nothing by it."""
+        """Ends the request at the next step, and the step in flight if no other loses by that."""
         self._cancelled.add(request_id)
-        in_flight = self._in_flight
-        names = {request_id, _summary_id(request_id)}
-        hit = [chunk for chunk in in_flight if chunk.sequence.request.id in names]
-        if hit and (len(hit) == len(in_flight) or self._scheduler.slots.can_cut):
-            self._runner.abort()
+        self._stop_for(request_id)
 
     def step(self) -> list[Report]:
         """Runs one batch; returns what happened, in order."""
@@ -163,7 +158,7 @@ class Engine:
         try:
             outputs = self._run(batch)
         except Aborted:
-            self._scheduler.roll_back(batch, self._runner.keep)
+            self._scheduler.roll_back(self._runner.keep)
             return events
         except LocalchatError as error:
             return events + self._fail_batch(batch, error)
@@ -231,6 +226,16 @@ class Engine:
         ):
             self._runner.abort()  # a step of a batch: it is made again later
 
+    def _stop_for(self, *cancelled: str) -> None:
+        """Stops the step in flight if one of these requests is in it and no other loses by that.
+
+        Where memory can't be cut, it has to be one sequence's alone: see `Context.decode`.
+        """
+        in_flight, names = self._in_flight, {*cancelled, *map(_summary_id, cancelled)}
+        is_harmless = len(in_flight) == 1 or self._scheduler.slots.can_cut
+        if is_harmless and any(chunk.sequence.request.id in names for chunk in in_flight):
+            self._runner.abort()
+
     def _ask_for_summary(self, long: TooLong) -> None:
         request_id = _summary_id(long.request.id)
         asked, rest = self._intake.summary_request(long, request_id)
@@ -246,8 +251,7 @@ class Engine:
             chunk.sequence.started = chunk.sequence.started or now
         self._runner.clear_abort()
         self._in_flight = tuple(batch.chunks)
-        if self._cancelled & {chunk.sequence.request.id for chunk in batch.chunks}:
-            self._runner.abort()  # came in while the batch was being chosen
+        self._stop_for(*self._cancelled)  # they came in while the batch was being chosen
         try:
             return self._runner.run(batch)
         finally:
@@ -364,15 +368,7 @@ class Engine:
         return [group.last_event()]
 
     def _fail_batch(self, batch: ScheduledBatch, error: LocalchatError) -> list[Report]:
-        """After a fatal decode error nothing in the memory of these slots can be trusted."""
-        slots = {chunk.slot for chunk in batch.chunks}
-        for edit in batch.edits:
-            match edit:
-                case Restore(slot) | Copy(_, slot):
-                    slots.add(slot)
-        hit = [sequence for sequence in self._scheduler.running if sequence.slot in slots]
-        for sequence in hit:
-            self._scheduler.keep(sequence, 0, self._runner.keep)
+        hit = self._scheduler.distrust(batch, self._runner.keep)
         requests = dict.fromkeys(sequence.request.id for sequence in hit)
         return [self._fail(self._groups[request_id], error) for request_id in requests]
 

@@ -77,7 +77,8 @@ class ModelRunner:
     def keep(self, slot: int, count: int) -> int:
         """Cuts the slot's memory back to `count` tokens; returns how many it holds then."""
         memory = self._context.memory
-        if memory.length(slot) == count or (count > 0 and memory.cut(slot, count)):
+        held = memory.length(slot)
+        if held == count or (held > count > 0 and memory.cut(slot, count)):
             return count
         memory.clear(slot)
         return 0

@@ -14,7 +14,7 @@ from itertools import chain, islice
 from typing import Protocol
 
 from localchat.engine.kv_cache import KVCache, Start
-from localchat.engine.scheduled import Chunk, Output, Restore, ScheduledBatch
+from localchat.engine.scheduled import Chunk, Copy, Output, Restore, ScheduledBatch
 from localchat.engine.sequence import Sequence
 
 # Prompt tokens per step while others decode: a longer chunk would hold up their next token.
@@ -99,14 +99,33 @@ class Scheduler:
             grown.append((sequence, output))
         return grown
 
-    def roll_back(self, batch: ScheduledBatch, keep: Callable[[int, int], int]) -> None:
+    def roll_back(self, keep: Callable[[int, int], int]) -> None:
         """Books a batch that was aborted.
 
         `keep(slot, count)` cuts the slot's memory back to `count` tokens and returns how many
-        it really holds then: fewer where the memory can't be cut.
+        it really holds then: fewer where the memory can't be cut. There slots that the batch was
+        not about may have lost theirs too, so all are asked.
         """
-        for chunk in batch.chunks:
-            self.keep(chunk.sequence, chunk.start, keep)
+        for sequence in self.running:
+            self.keep(sequence, sequence.num_computed_tokens, keep)
+        for slot in self.slots.drop_lost(keep):
+            self.cells.cut(slot, 0)
+
+    def distrust(self, batch: ScheduledBatch, keep: Callable[[int, int], int]) -> list[Sequence]:
+        """Books a batch that failed; `keep` as in `roll_back`.
+
+        Returns the sequences that it was about: nothing in the memory of these can be trusted.
+        """
+        slots = {chunk.slot for chunk in batch.chunks}
+        for edit in batch.edits:
+            match edit:
+                case Restore(slot) | Copy(_, slot):
+                    slots.add(slot)
+        hit = [sequence for sequence in self.running if sequence.slot in slots]
+        for sequence in hit:
+            self.keep(sequence, 0, keep)
+        self.roll_back(keep)
+        return hit
 
     def keep(self, sequence: Sequence, count: int, keep: Callable[[int, int], int]) -> None:
         """Cuts a running sequence's memory back to `count` tokens, by `keep` as in `roll_back`."""

@@ -158,6 +158,15 @@ class SlotTable:
         for slot in self._holding():
             slot.floor = floor(slot.index)
 
+    def drop_lost(self, keep: Callable[[int, int], int]) -> list[int]:
+        """Empties the idle slots whose memory does not hold their tokens any more; returns which.
+
+        `keep` as in `Scheduler.roll_back`.
+        """
+        self._num_idle_cells = None  # running sequences may have let go of cells that they shared
+        lost = [slot for slot in self._holding() if not keep(slot.index, len(slot.tokens))]
+        return [self._empty(slot).index for slot in lost]
+
     def evict(self) -> Slot | None:
         """Empties an idle slot: an unwanted one, else the one unused for longest.
 

@@ -29,6 +29,11 @@ class Batch:
         struct.logits[row] = wants_logits
         struct.n_tokens = row + 1
 
+    @property
+    def sequences(self) -> set[int]:
+        """Whose the rows are."""
+        return {self.struct.seq_id[row][0] for row in range(len(self))}
+
     def __len__(self) -> int:
         return self.struct.n_tokens
 

@@ -88,13 +88,30 @@ class Context:
     def decode(self, batch: Batch) -> bool:
         """Runs the batch; its tokens are then in the KV cache and its logits can be read.
 
-        False if `abort` stopped it: any part of it may then be in the KV cache.
-        Raises EngineFailed for everything else that llama.cpp reports.
+        False if `abort` stopped it: any part of it may then be in the KV cache. Recurrent memory
+        has then lost its sequence; if there are several in it, all that the context holds.
+        Raises EngineFailed for everything else that llama.cpp reports; with that it is the same.
         """
         code = C.llama_decode(self._handle, batch.struct)
+        if code != 0 and self._model.has_recurrent_memory:
+            self._forget_moved(batch)
         if code in (0, _ABORTED):
             return code == 0
         raise EngineFailed(f"llama.cpp could not decode a batch (code {code}): {reason()}.")
+
+    def _forget_moved(self, batch: Batch) -> None:
+        """Empties what a batch that did not get to its end leaves wrong in recurrent memory.
+
+        llama.cpp puts the states of a batch side by side, others' out of their way, and zeros into
+        empty places in between: in its books before it computes, in memory as it does so. What was
+        not computed is then taken to be where it is not, also by sequences that come later and
+        get such a place. A sequence alone has only its own place to itself.
+        """
+        sequences = batch.sequences
+        if len(sequences) > 1:
+            self.memory.clear_all()
+        for sequence in sequences:
+            self.memory.clear(sequence)
 
     def logit(self, row: int, token: int) -> float:
         """The logit of `token` after the batch's row `row`."""

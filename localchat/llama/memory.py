@@ -24,6 +24,10 @@ class Memory:
         """Forgets the whole sequence; every kind of memory can."""
         C.llama_memory_seq_rm(self._handle, sequence, -1, -1)
 
+    def clear_all(self) -> None:
+        """Forgets all sequences, and what is known of the places that they had."""
+        C.llama_memory_clear(self._handle, False)
+
     def copy(self, source: int, target: int, count: int) -> None:
         """Gives `target`, which must be empty, the first `count` tokens of `source`.
 

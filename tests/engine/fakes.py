@@ -119,6 +119,12 @@ class FakeMemory:
         self.slots[edit.target] = self.slots[edit.source][: edit.count]
         self._floors[edit.target] = self._floors[edit.source]
 
+    def lose_moved(self, slots: Iterable[int]) -> None:
+        """What recurrent memory loses with a batch of these slots that is not computed."""
+        lost = list(slots)
+        for slot in lost if len(lost) == 1 else list(self.slots):
+            self.cut(slot, 0)
+
     def save(self, slot: int) -> State:
         return json.dumps(self.tokens(slot)).encode()
 
@@ -173,8 +179,7 @@ class FakeRunner:
         return [self._output(chunk) for chunk in scheduled.chunks]
 
     def keep(self, slot: int, count: int) -> int:
-        assert count <= self.memory.length(slot)
-        if not self.memory.cut(slot, count):
+        if count > self.memory.length(slot) or not self.memory.cut(slot, count):
             self.memory.cut(slot, 0)
         return self.memory.length(slot)
 
@@ -231,6 +236,8 @@ class FakeRunner:
         ]
         for chunk, token in rows[: self.partly_done]:
             self.memory.append(chunk.slot, [token], chunk.sequence)
+        if not self.memory.can_cut:
+            self.memory.lose_moved(chunk.slot for chunk in scheduled.chunks)
         raise Aborted
 
     def _output(self, chunk: Chunk) -> Output:
@@ -357,12 +364,12 @@ def sequence(
     priority: Priority = "interactive",
     conversation: str | None = None,
     targets: tuple[int, ...] = (),
+    alternatives: tuple[tuple[int, int], ...] = (),
     checkpoints: tuple[int, ...] = (),
     max_tokens: int | None = None,
     speculate: bool = True,
 ) -> Sequence:
     request = GenerationRequest(
-    alternatives: tuple[tuple[int, int], ...] = (),
         name,
         prompt="",
         params=SamplingParams(max_tokens=max_tokens),

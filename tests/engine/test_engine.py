@@ -345,6 +345,21 @@ def test_cancelling_a_waiting_request_leaves_the_batch_in_flight_alone() -> None
     assert bench.text("1") == "f"
 
 
+@pytest.mark.parametrize("moment", ["before_run", "clear_abort"])
+@pytest.mark.parametrize(("num_sequences", "is_stopped"), [(1, True), (2, False)])
+def test_where_memory_can_not_be_cut_only_a_sequence_alone_is_stopped(
+    num_sequences: int, is_stopped: bool, moment: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A step of several costs every slot what it holds, those of other requests too."""
+    bench = Bench({"p": b"reply"}, can_cut=False)
+    bench.ask(GenerationRequest("r", prompt="p", params=SamplingParams(n=num_sequences)))
+    with monkeypatch.context() as patch:
+        patch.setattr(bench.runner, moment, lambda *_: bench.engine.cancel("r"))
+        bench.step()
+    assert bench.runner.num_computed == (0 if is_stopped else num_sequences)
+    assert bench.run().end().finish_reason == "cancelled"
+
+
 def test_a_request_cancelled_while_its_batch_is_chosen_does_not_run(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -417,6 +432,25 @@ def test_what_was_restored_before_a_batch_failed_is_not_trusted() -> None:
     assert bench.events == [Failed(name, "EngineFailed", "It broke.") for name in "12"]
     assert bench.engine.num_requests == 0
     assert not bench.runner.memory.num_used
+
+
+def test_where_memory_can_not_be_cut_a_batch_that_fails_costs_all_slots_what_they_hold() -> None:
+    bench = Bench({"kept": b"reply", "a": b"first", "b": b"second"}, can_cut=False, num_slots=3)
+    bench.submit("kept")
+    bench.run()
+    bench.submit("a", "1")
+    bench.submit("b", "2")
+
+    def fail(batch: ScheduledBatch) -> None:
+        bench.runner.before_run = lambda batch: None
+        bench.runner.memory.lose_moved(chunk.slot for chunk in batch.chunks)
+        raise EngineFailed("It broke.")
+
+    bench.runner.before_run = fail
+    bench.run()
+    assert [event.request_id for event in bench.events if isinstance(event, Failed)] == ["1", "2"]
+    bench.submit("keptreply and more", "next")
+    assert bench.run().end("next").usage.cached_tokens == 0
 
 
 def test_memory_of_a_failed_request_is_never_reused() -> None:

@@ -206,7 +206,7 @@ class Simulation:
         try:
             outputs = self.runner.run(batch)
         except Aborted:
-            self.scheduler.roll_back(batch, self.runner.keep)
+            self.scheduler.roll_back(self.runner.keep)
             return
         for chunk in batch.chunks:
             if chunk.end in chunk.sequence.checkpoints:
@@ -605,6 +605,45 @@ def test_memory_that_cannot_be_cut_goes_back_to_a_checkpoint() -> None:
     scheduler.add(third)
     assert Restore in map(type, step(scheduler, runner).edits)
     assert third.num_cached_tokens == 100
+
+
+@pytest.mark.parametrize(
+    ("can_cut", "num_aborted", "is_kept"), [(True, 2, True), (False, 1, True), (False, 2, False)]
+)
+def test_an_aborted_batch_costs_others_only_what_it_may_have_moved(
+    can_cut: bool, num_aborted: int, is_kept: bool
+) -> None:
+    scheduler = new_scheduler(4, 512, 512, can_cut=can_cut)
+    runner = FakeRunner(512, 512, can_cut=can_cut)
+    leave(scheduler, runner, sequence([1] * 40))
+    for number in range(num_aborted):
+        scheduler.add(sequence([2 + number] * 40))
+    batch = scheduler.schedule()
+    runner.abort()
+    with pytest.raises(Aborted):
+        runner.run(batch)
+    scheduler.roll_back(runner.keep)
+    check_books(scheduler, runner.memory)
+    assert len(batch.chunks) == num_aborted
+    assert [slot for slot, held in runner.memory.slots.items() if held] == [0] * is_kept
+
+
+def test_cells_that_were_shared_with_an_aborted_sequence_are_an_idle_slots_alone() -> None:
+    scheduler, runner = new_scheduler(2, 64, 64, can_cut=False), FakeRunner(64, 64, can_cut=False)
+    first = sequence([1] * 10)
+    scheduler.add(first)
+    step(scheduler, runner)
+    scheduler.add(sequence([1] * 12))
+    assert step(scheduler, runner).edits == [Copy(0, 1, 10)]
+    scheduler.finish(first)
+    assert scheduler.slots.num_idle_cells == 1
+    batch = scheduler.schedule()
+    runner.abort()
+    with pytest.raises(Aborted):
+        runner.run(batch)
+    scheduler.roll_back(runner.keep)
+    check_books(scheduler, runner.memory)
+    assert scheduler.slots.num_idle_cells == 11
 
 
 def test_two_prompts_at_once_wait_for_a_checkpoint_they_share() -> None:

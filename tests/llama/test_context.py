@@ -286,3 +286,50 @@ class TestRecurrentMemory:
         assert difference(continued, whole) < TOLERANCE
         other = decode(context, tokens[::-1], sequence=2)
         assert difference(other, whole) > 10 * TOLERANCE, "the comparison can fail"
+
+    @pytest.fixture(params=["mamba", "jamba", "lfm2"])
+    def abortable(
+        self, request: pytest.FixtureRequest, tiny: Callable[..., Path], new_context: NewContext
+    ) -> Context:
+        """Holds four sequences, of which 2 lies between 0 and 1."""
+        context = new_context(of=Model(str(tiny(request.param))), n_ctx=256)
+        for sequence in (0, 2, 1, 3):
+            decode(context, self.tokens(sequence), sequence=sequence)
+        return context
+
+    @staticmethod
+    def tokens(sequence: int) -> list[int]:
+        return [*range(10 + 10 * sequence, 20 + 10 * sequence)]
+
+    @staticmethod
+    def abort(context: Context, *sequences: int) -> list[int]:
+        """Aborts a step of one token each; how much of each sequence is left."""
+        batch = Batch(len(sequences))
+        for sequence in sequences:
+            batch.add(100, context.memory.length(sequence), sequence, True)
+        context.abort()
+        assert not context.decode(batch)
+        context.clear_abort()
+        batch.close()
+        return [context.memory.length(sequence) for sequence in range(4)]
+
+    def test_an_abort_costs_a_sequence_that_is_alone_what_it_holds(
+        self, abortable: Context, new_context: NewContext
+    ) -> None:
+        assert self.abort(abortable, 2) == [10, 10, 0, 10]
+        for sequence in range(4):
+            held = abortable.memory.length(sequence)
+            tokens = [*self.tokens(sequence), 101]
+            fresh = decode(new_context(of=abortable._model, n_ctx=256), tokens)
+            logits = decode(abortable, tokens[held:], sequence=sequence, start=held)
+            assert difference(logits, fresh) < TOLERANCE
+
+    def test_an_abort_of_several_leaves_nothing_that_others_could_find(
+        self, abortable: Context, new_context: NewContext
+    ) -> None:
+        abortable.memory.clear(2)
+        assert self.abort(abortable, 0, 1) == [0] * 4
+        for sequence in range(4):
+            fresh = decode(new_context(of=abortable._model, n_ctx=256), self.tokens(sequence))
+            logits = decode(abortable, self.tokens(sequence), sequence=sequence)
+            assert difference(logits, fresh) < TOLERANCE
