@@ -10,6 +10,7 @@ import sys
 
 COMMAND = [sys.executable, "-P", "-m", "localchat.cli.main"]
 _PATIENCE = 5.0  # seconds
+_LONGEST = 12  # times as long is what says nothing waited for
 
 
 def on_terminal(*arguments: str, answer: tuple[bytes, bytes] = (b"", b"")) -> tuple[int, bytes]:
@@ -25,13 +26,18 @@ def on_terminal(*arguments: str, answer: tuple[bytes, bytes] = (b"", b"")) -> tu
     prompt, typed = answer
     written = b""
     is_typed = not typed
+    silent = 0
     try:
         while True:
             # A Ctrl-C between a prompt and the reading of its answer is lost: typed again, then.
-            is_silent = not select.select([terminal], [], [], _PATIENCE)[0]
-            if is_silent and is_typed and typed:
-                os.write(terminal, typed)
+            if not select.select([terminal], [], [], _PATIENCE)[0]:
+                silent += 1
+                if silent == _LONGEST:
+                    os.kill(child, signal.SIGKILL)
+                elif is_typed and typed:
+                    os.write(terminal, typed)
                 continue
+            silent = 0
             if not (data := os.read(terminal, 4096)):
                 break
             written += data

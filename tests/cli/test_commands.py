@@ -175,6 +175,6 @@ class TestOnATerminal:
         assert b"\x1b" not in after
 
     def test_no_prompt_is_a_usage_error(self, home: Path) -> None:
-        code, written = on_terminal()
+        code, written = on_terminal("ask")
         assert code == 2
         assert written == b"Error: There is no prompt.\r\nTry: localchat ask --help\r\n"
