@@ -78,7 +78,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
     """None for what is named: collecting all tests once more in each worker would take longer."""
     is_whole = config.args_source is pytest.Config.ArgsSource.TESTPATHS
-    return None if is_whole and not config.getoption("keyword") else 0
+    is_part = config.getoption("keyword") or config.getoption("collectonly")
+    return None if is_whole and not is_part else 0
 
 
 @pytest.hookimpl(wrapper=True)
