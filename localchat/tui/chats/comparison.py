@@ -34,14 +34,13 @@ class Comparison:
 
     def ask(self, text: str) -> None:
         """Begins the left reply; the right one begins when the prompt is stored, see `join`."""
-        self.right = None
         self.chat.send(text)
 
     def join(self) -> None:
-        """Begins the right reply, once the left one has."""
+        """Begins the right reply, when the left one has begun."""
         left = self.left
-        if self.right is not None or left is None or left.session is None:
-            return
+        assert left is not None
+        assert left.session is not None
         turn = left.session.turn
         assert turn is not None
 

@@ -19,7 +19,6 @@ from textual.reactive import reactive
 from textual.screen import Screen
 from textual.widgets import Static
 
-from localchat.errors import LocalchatError
 from localchat.sanitize import clean
 from localchat.store.records import StoredMessage
 from localchat.tui.aside import aside
@@ -173,11 +172,6 @@ class CompareScreen(Screen[None]):
         self._ask(event.text)
 
     def _ask(self, text: str) -> None:
-        try:
-            self._main.chat_pane.refuse_while_busy()
-        except LocalchatError as error:
-            self._main.complain(error)
-            return
         self._has_asked = True
         self._text = text
         self._comparison.ask(text)

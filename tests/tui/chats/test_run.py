@@ -218,6 +218,7 @@ def test_an_engine_that_is_gone_before_it_is_asked(
     chat = table.chats.new()
     chat.send("Hello")
     table.end(chat)
+    assert (said(chat), chat.pending) == (["Hello", ""], None)
     assert chat.take_back() == "Hello"
     chat.send("Hello again")
     table.clients[1].give("Yes.")

@@ -264,7 +264,7 @@ async def test_there_is_no_right_side_to_keep(stage: Opened) -> None:
 
 
 async def test_the_prompt_comes_back_when_the_left_side_can_not_begin(stage: Opened) -> None:
-    async with stage() as at:
+    async with stage(clients=3) as at:
         engines = at.main.chats.engines
         opens = engines._open
         engines._idle.clear()
@@ -280,11 +280,12 @@ async def test_the_prompt_comes_back_when_the_left_side_can_not_begin(stage: Ope
         assert at.main.chat_pane.prompt.text == ""
         await at.until(lambda: not screen(at).column("left").transcript.turns)
         engines._open = opens
-        client = at.clients[1]
-        client.give("Left.")
-        client.finish()
         await at.pilot.press("enter")
-        await at.until(lambda: at.chat.messages and at.chat.phase == "idle")
+        await at.until(lambda: at.clients[2].requests)
+        for client, reply in zip(at.clients[1:], ("Left.", "Right."), strict=True):
+            client.give(reply)
+            client.finish()
+        await at.until(lambda: "2 keeps the right" in at.shown)
         assert contents(at) == ["Which?", "Left."]
 
 
@@ -462,7 +463,7 @@ async def test_what_was_read_last_is_shown(stage: Opened, monkeypatch: pytest.Mo
 
         monkeypatch.setattr(at.chat, "message", slow)
         await compare(at, "Which?")
-        await at.until(has_read.is_set)
+        await at.until(lambda: has_read.is_set() and at.clients[1].requests)
         turns = screen(at).column("left").transcript.turns
         at.client.give("Left.")
         at.client.finish()
