@@ -250,9 +250,13 @@ async def test_the_list_lies_below_where_there_is_more_room() -> None:
     app = PromptApp()
     async with app.run_test(size=(60, 30)) as pilot:
         app.query_one("#above").display = False
+        await pilot.pause()  # laid out without what was above
         await pilot.press("/")
-        await pilot.pause()
-        assert app.query_one(Completions).region.y == app.prompt.region.bottom
+        for _ in range(200):
+            if app.query_one(Completions).region.y == app.prompt.region.bottom:
+                return
+            await pilot.pause(0.01)
+        raise AssertionError(app.query_one(Completions).region)
 
 
 async def test_a_click_chooses_and_leaves_the_focus(app: PromptApp) -> None:

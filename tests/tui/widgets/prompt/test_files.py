@@ -55,8 +55,9 @@ def test_a_folder_that_may_not_be_read_is_passed_over(
             raise PermissionError
         return real(folder)
 
-    monkeypatch.setattr(os, "scandir", refuse)
-    assert scan(tmp_path) == ["c.txt"]
+    with monkeypatch.context() as patch:  # pytest itself looks into folders afterwards
+        patch.setattr(os, "scandir", refuse)
+        assert scan(tmp_path) == ["c.txt"]
 
 
 def test_so_many_entries_are_enough(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
