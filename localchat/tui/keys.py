@@ -80,7 +80,7 @@ def check(own: Mapping[str, str]) -> dict[str, str]:
 def _actions(bindings: list[Any], own: Mapping[str, str]) -> list[Action]:
     found: dict[str, Action] = {}
     for binding in Binding.make_bindings(bindings):
-        if binding.id is None or binding.id in found:
+        if binding.id is None:
             continue
         given = own.get(binding.id)
         keys = given.split(",") if given else _keys_of(binding.id, bindings)

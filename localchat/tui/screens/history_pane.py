@@ -101,9 +101,8 @@ class HistoryPane(Vertical, Telling):
     @on(Sidebar.SearchChanged)
     def _search_changed(self, event: Sidebar.SearchChanged) -> None:
         event.stop()
-        self._searched, self._hits, self._found = event.text, [], None
-        if event.text:
-            self._search(event.text)
+        self._searched = event.text
+        self._search(event.text)
 
     @work(exclusive=True, group="search")
     async def _search(self, text: str) -> None:
@@ -144,8 +143,8 @@ class HistoryPane(Vertical, Telling):
     def _delete(self, event: Sidebar.DeleteAsked) -> None:
         event.stop()
         conversation = event.conversation
-        known = [hit.conversation for hit in self._hits]
-        known += (*self._listed, *map(_listed, self._chats.private))
+        known = [*self._listed, *map(_listed, self._chats.private)]
+        known += (hit.conversation for hit in self._hits)
         title = next((one.title for one in known if one.id == conversation), "")
         deletion = Deletion(
             f"the chat “{title}”",

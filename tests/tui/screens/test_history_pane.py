@@ -15,6 +15,7 @@ from localchat.tui.widgets.sidebar.sidebar import Sidebar
 from tests.tui.conftest import Opened, Stage
 
 SOON = 0.01
+NEVER = 1000.0
 
 
 def listed(at: Stage) -> list[str]:
@@ -86,7 +87,10 @@ class TestListing:
             await at.until(lambda: len(listed(at)) == 250)
             assert listed(at) == [f"Talk {number}" for number in range(250)]
 
-    async def test_a_deletion_does_not_end_the_list(self, stage: Opened, places: Paths) -> None:
+    async def test_a_deletion_does_not_end_the_list(
+        self, stage: Opened, places: Paths, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(history_pane, "DELETION_DELAY", NEVER)
         keep(places, *many(150))
         async with stage() as at:
             await at.until(lambda: len(listed(at)) == 100)
@@ -116,6 +120,8 @@ class TestSearching:
             await at.until(lambda: listed(at) == ["About tides"])
             await at.pilot.press("escape")
             await at.until(lambda: len(listed(at)) == 2)
+            await search(at, "moo")  # the same once more
+            await at.until(lambda: listed(at) == ["About tides"])
 
     async def test_only_what_was_typed_last_is_searched_for(
         self, stage: Opened, places: Paths, monkeypatch: pytest.MonkeyPatch
@@ -180,23 +186,60 @@ class TestSearching:
             await at.until(lambda: listed(at) == ["The needle"])
             await at.pilot.press("enter", "enter")
             await at.until(lambda: contents(at) == ["Question", "Answer"])
+            await at.until(lambda: at.main.chat_pane.prompt.has_focus_within)
             assert at.main.chat_pane.transcript.chosen is None
+            assert at.notes == []
 
-    async def test_what_is_deleted_is_not_found(self, stage: Opened, places: Paths) -> None:
-        keep(places, talk("About tides", "The moon."), talk("About the sea", "The moon."))
+    async def test_what_is_deleted_is_not_found(
+        self, stage: Opened, places: Paths, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(history_pane, "DELETION_DELAY", NEVER)
+        keep(
+            places,
+            talk("About tides", "The moon."),
+            talk("About the sea", "The moon."),
+            talk("About bread", "Flour."),
+        )
         async with stage() as at:
             await search(at, "moon")
             await at.until(lambda: len(listed(at)) == 2)
             await at.pilot.press("down", "d")
             await at.until(lambda: len(listed(at)) == 1)
             await at.until(lambda: told(at, "Deleted the chat"))
-            await at.pilot.press("up")
-            await at.pilot.press(*"n")
+            await at.pilot.press("up", "end", "x")
+            await at.until(lambda: listed(at) == [])
             await at.pilot.press("backspace")
             await at.until(lambda: len(listed(at)) == 1)
-            await at.pilot.press("ctrl+z")
             at.main.history_pane.undo_deletion()
             await at.until(lambda: len(listed(at)) == 2)
+
+    async def test_what_is_shown_stays_when_another_is_deleted_for_good(
+        self, stage: Opened, places: Paths, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        keep(places, *many(1), *(talk("About tides", f"The moon {n}.") for n in range(9)))
+        async with stage() as at:
+            await search(at, "moon")
+            await at.until(lambda: len(listed(at)) == 9)
+            await at.pilot.press("down", "down", "down")
+            listing = at.app.screen.query_one(Listing)
+            chosen = listing.chosen
+            monkeypatch.setattr(history_pane, "DELETION_DELAY", SOON)
+            key = at.main.history_pane._listed[0].id
+            at.main.history_pane.post_message(Sidebar.DeleteAsked(key))
+            store = at.main.chats.history.store()
+            await at.until(lambda: store.stats().conversations == 9)
+            await at.main.workers.wait_for_complete()
+            assert listing.chosen == chosen
+
+    async def test_what_is_deleted_is_called_by_its_title_wherever_it_was_found(
+        self, stage: Opened, places: Paths
+    ) -> None:
+        keep(places, *many(120), talk("Far away", "The needle."))
+        async with stage() as at:
+            await search(at, "needle")
+            await at.until(lambda: listed(at) == ["Far away"])
+            await at.pilot.press("down", "d")
+            await at.until(lambda: told(at, "Deleted the chat “Far away”"))
 
 
 class TestRenaming:
