@@ -26,6 +26,7 @@ from localchat.tui.chats.chat import Chat
 from localchat.tui.chats.comparison import Comparison, Side
 from localchat.tui.chats.run import News, Run
 from localchat.tui.chats.settings import ChatSettings
+from localchat.tui.screens.leaving import EndsWorkers
 from localchat.tui.widgets.prompt.prompt import Prompt
 from localchat.tui.widgets.status_line import StatusLine
 from localchat.tui.widgets.transcript.transcript import Transcript
@@ -91,7 +92,7 @@ class Column(Vertical):
         line.time_left = live.time_left if live is not None and total else None
 
 
-class CompareScreen(Screen[None]):
+class CompareScreen(Screen[None], EndsWorkers):
     """Ends when one reply is kept, or by Esc: then the left one is shown, and both are branches."""
 
     AUTO_FOCUS = "PromptArea"

@@ -17,6 +17,7 @@ from localchat.tui.aside import aside
 from localchat.tui.chats.chat import Chat
 from localchat.tui.chats.chats import Chats
 from localchat.tui.chats.deletions import Deletion
+from localchat.tui.screens.leaving import EndsWorkers
 from localchat.tui.screens.telling import Telling
 from localchat.tui.widgets.sidebar.sidebar import Sidebar
 
@@ -27,7 +28,7 @@ DELETION_DELAY = 8.0
 """Seconds in which a deletion can be undone."""
 
 
-class HistoryPane(Vertical, Telling):
+class HistoryPane(Vertical, Telling, EndsWorkers):
     """Lets `Sidebar.Chosen` and `Sidebar.NewAsked` through; the rest is done here."""
 
     @dataclass

@@ -32,6 +32,7 @@ from localchat.tui.models.downloads import Download, Downloads
 from localchat.tui.remembered import Remembered
 from localchat.tui.screens.chat_pane import ChatPane
 from localchat.tui.screens.history_pane import HistoryPane
+from localchat.tui.screens.leaving import EndsWorkers
 from localchat.tui.screens.opening import NARROW
 from localchat.tui.screens.telling import Failed, Telling, Told
 from localchat.tui.start import Start
@@ -46,7 +47,7 @@ _RECALLED = 200  # prompts that Up brings back
 _TWICE = 2.0  # seconds in which a second Ctrl+C means leaving
 
 
-class MainScreen(Screen[None], Telling):
+class MainScreen(Screen[None], Telling, EndsWorkers):
     """Shows one chat; the others go on behind it."""
 
     AUTO_FOCUS = "#prompt PromptArea"

@@ -23,6 +23,7 @@ from localchat.tui.models.choices import Choice
 from localchat.tui.models.downloads import Download, Downloads
 from localchat.tui.models.search import Search
 from localchat.tui.models.telling import Lines
+from localchat.tui.screens.leaving import EndsWorkers
 from localchat.tui.widgets.model_list import ModelList
 
 _GLANCE = 0.25  # seconds between two looks at downloads, while there are any
@@ -33,7 +34,7 @@ _LOOKING = "Looking at what fits this machine …"
 _NOTHING = "There is no such model."
 
 
-class ModelPicker(ModalScreen[str | None]):
+class ModelPicker(ModalScreen[str | None], EndsWorkers):
     """Ends with the name of an installed model, or None.
 
     It asks before it uses the network, each time. Downloads go on when it is closed.

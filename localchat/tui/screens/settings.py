@@ -33,6 +33,7 @@ from localchat.tui.chats.settings import (
     parse_setting,
 )
 from localchat.tui.models import choices
+from localchat.tui.screens.leaving import EndsWorkers
 from localchat.tui.widgets.setting_row import Pick, SettingRow
 
 _KEYS = "↑↓ move   ctrl+s save   esc leave it as it was"
@@ -40,7 +41,7 @@ _NONE = ""  # the preset that is none
 _PARAMETER = "parameter-"  # what the ids of the fields of a preset's parameters begin with
 
 
-class SettingsPanel(ModalScreen[ChatSettings | None]):
+class SettingsPanel(ModalScreen[ChatSettings | None], EndsWorkers):
     """Ends with the settings for the turns to come, or None for those there were."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
