@@ -103,6 +103,8 @@ class Prompt(Vertical):
         self._area = PromptArea(self, self._chips, placeholder)
         self._completer = Completer(self, self._area, self._chips, root)
         self._trouble = Static(id="prompt-trouble", markup=False)
+        self._complaint = ""
+        self._hinted: object = None  # what the hint was made for
 
     def compose(self) -> ComposeResult:
         yield self._area
@@ -155,8 +157,10 @@ class Prompt(Vertical):
 
     def complain(self, sentence: str) -> None:
         """Shows a sentence until the text changes; an empty one hides it."""
-        self._trouble.update(Content(clean(sentence)))
-        self._trouble.display = bool(sentence)
+        if sentence != self._complaint:  # every key says that there is none: no layout for that
+            self._complaint = sentence
+            self._trouble.update(Content(clean(sentence)))
+            self._trouble.display = bool(sentence)
 
     def focus(self, scroll_visible: bool = True) -> Prompt:
         self._area.focus(scroll_visible)
@@ -271,10 +275,13 @@ class Prompt(Vertical):
             wants = hints.EMPTY
         else:
             wants = hints.FOLDED if self._chips.expand(text) != text else hints.WRITING
+        place = (wants, self.size.width, self.has_focus_within)
+        if place == self._hinted:  # Textual looks all keys up anew, each time that it is asked
+            return
+        self._hinted = place
         keys = self._keys()
         line = hints.fitting(wants, keys, self.size.width - 2) if keys else ""
-        if line != str(self.border_subtitle or ""):
-            self.border_subtitle = Content(line)
+        self.border_subtitle = Content(line)
 
     def _keys(self) -> Mapping[str, str]:
         """The key of each binding id while the prompt has the focus."""

@@ -10,12 +10,14 @@ from rich.segment import Segment
 from textual.content import Content
 from textual.geometry import Offset, Region, Size
 from textual.scroll_view import ScrollView
+from textual.scrollbar import ScrollBar
 from textual.selection import Selection
 from textual.strip import Strip
 from textual.style import Style
 from textual.widget import Widget
 
 from localchat.tui.widgets.transcript.rows import Rows
+from localchat.tui.widgets.transcript.scroll_bar import LineBar
 
 if TYPE_CHECKING:
     from localchat.tui.widgets.transcript.lines import Line
@@ -95,7 +97,17 @@ class Sheet(ScrollView):
         self._place: tuple[Turn, int] | None = None  # a message in view, its row from the top
         self._is_arranging = False
         self._strips: dict[int, dict[tuple[int, bool], Strip]] = {}
+        self._frame: dict[int, Strip] = {}  # rows of the screen, as they were drawn last
         self._styles: dict[str, Style] = {}
+
+    @property
+    def vertical_scrollbar(self) -> ScrollBar:
+        """Made when it is first asked for, as Textual does."""
+        if self._vertical_scrollbar is None:
+            self._vertical_scrollbar = LineBar(thickness=self.scrollbar_size_vertical)
+            self._vertical_scrollbar.display = False
+            self.app._start_widget(self, self._vertical_scrollbar)
+        return self._vertical_scrollbar
 
     # The reader's place
 
@@ -117,6 +129,7 @@ class Sheet(ScrollView):
                 self.scroll_target_y = self.scroll_y = top
         finally:
             self._is_arranging = False
+        self.vertical_scrollbar.position = top  # scroll_y tells it only where it is shown already
         self._remember(top)
 
     def _settle(self, width: int, height: int) -> int:
@@ -227,13 +240,28 @@ class Sheet(ScrollView):
         self._strips.clear()
         self._styles.clear()
 
+    def _set_dirty(self, *regions: Region) -> None:
+        """All of Textual's ways to have something drawn anew lead here."""
+        if regions:
+            for y in {y for region in regions for y in region.line_range}:
+                self._frame.pop(y, None)
+        else:
+            self._frame.clear()
+        super()._set_dirty(*regions)
+
     def render_lines(self, crop: Region) -> list[Strip]:
-        """Rows of the screen. They are kept with all that Textual makes of them, so that a frame
-        costs what has changed in it."""
-        strips = [self.render_line(y) for y in crop.line_range]
-        _, background = self.background_colors
-        for each in self.get_line_filters():
-            strips = [strip.apply_filter(each, background) for strip in strips]
+        """Rows of the screen. Textual asks for all of them when anything beside them is drawn, such
+        as a key in the prompt: they are kept, so that a frame costs what has changed in it."""
+        missing = [y for y in crop.line_range if y not in self._frame]
+        if missing:
+            _, background = self.background_colors
+            filters = self.get_line_filters()
+            for y in missing:
+                strip = self.render_line(y)
+                for each in filters:
+                    strip = strip.apply_filter(each, background)
+                self._frame[y] = strip
+        strips = [self._frame[y] for y in crop.line_range]
         if crop.column_span != (0, self.size.width):
             strips = [strip.crop(*crop.column_span) for strip in strips]
         return strips

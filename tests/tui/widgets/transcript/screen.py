@@ -53,7 +53,7 @@ class TranscriptApp(App[None]):
     def rows(self) -> list[str]:
         """What is on the screen."""
         sheet = self.transcript
-        return [sheet.render_line(y).text.rstrip() for y in range(sheet.size.height)]
+        return [strip.text.rstrip() for strip in sheet.render_lines(sheet.size.region)]
 
     def open_url(self, url: str, *, new_tab: bool = True) -> None:
         self.opened.append(url)
