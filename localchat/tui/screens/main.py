@@ -44,6 +44,7 @@ from localchat.tui.widgets.status_line import StatusLine
 from localchat.tui.widgets.transcript import asked
 
 _RECALLED = 200  # prompts that Up brings back
+_READABLE = 0.25  # seconds that a number stays
 _TWICE = 2.0  # seconds in which a second Ctrl+C means leaving
 
 
@@ -104,6 +105,7 @@ class MainScreen(Screen[None], Telling, EndsWorkers):
         """Screens over this one that want to hear of replies, too."""
         self.is_loading_model = True
         self._interrupted = -_TWICE
+        self._counted = -_READABLE
 
     @property
     def chat(self) -> Chat:
@@ -219,6 +221,14 @@ class MainScreen(Screen[None], Telling, EndsWorkers):
         line.percent = 100 * done / total if total else None
         line.time_left = live.time_left if live is not None and total else None
 
+    def _show_counts(self) -> None:
+        """The status while text comes: numbers that change with every token can't be read."""
+        now = time.monotonic()
+        phases = {self.status_line.phase, self.chat.phase}
+        if phases != {"generating"} or now - self._counted >= _READABLE:
+            self._counted = now
+            self._show_status()
+
     def _mark_chats(self) -> None:
         self.history_pane.mark(
             self.chat.key,
@@ -263,7 +273,7 @@ class MainScreen(Screen[None], Telling, EndsWorkers):
         if chat is self.chat:
             if news == "streamed" and chat.live is not None:
                 self.chat_pane.stream(chat.live)
-                self._show_status()
+                self._show_counts()
             else:
                 self.chat_pane.show_messages()
         elif news == "ended":

@@ -1,6 +1,16 @@
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+from textual._compositor import Compositor
+from textual.strip import Strip
+
 from localchat.errors import LocalchatError
+from localchat.tui.screens import main
+from localchat.tui.widgets.prompt.prompt import Prompt
+from localchat.tui.widgets.transcript.sheet import Sheet
 from tests.tui.conftest import Opened
 
 
@@ -117,3 +127,56 @@ async def test_another_chat_goes_on_behind_the_one_on_the_screen(stage: Opened) 
         await at.main.open(first.id or "")
         await at.until(lambda: "Still here." in at.shown)
         assert not first.is_unseen
+
+
+async def test_a_key_draws_the_prompt_and_nothing_beside_it(
+    stage: Opened, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with stage() as at:
+        await at.take_turn("Hello", "A **reply**.")
+        await at.pilot.press("a")
+        layouts, rows, looked_up = [], [], []
+        reflow, line, keys = Compositor.reflow, Sheet.render_line, Prompt._keys
+
+        def count_layout(self: Compositor, *given: Any, **named: Any) -> Any:
+            layouts.append(self)
+            return reflow(self, *given, **named)
+
+        def count_row(self: Sheet, y: int) -> Strip:
+            rows.append(y)
+            return line(self, y)
+
+        def count_keys(self: Prompt) -> Mapping[str, str]:
+            looked_up.append(self)
+            return keys(self)
+
+        monkeypatch.setattr(Prompt, "_keys", count_keys)
+        monkeypatch.setattr(Compositor, "reflow", count_layout)
+        monkeypatch.setattr(Sheet, "render_line", count_row)
+        await at.pilot.press("b", "c", "backspace")
+        assert "ab" in at.shown
+        assert (layouts, rows, looked_up) == ([], [], [])
+        at.main.chat_pane.transcript.refresh()
+        await at.pilot.pause()
+        assert rows  # that is how they would have been seen
+
+
+async def test_counts_do_not_change_with_every_token(
+    stage: Opened, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(main, "_READABLE", 1000.0)
+    async with stage() as at:
+        await at.take_turn("Hello", "One.")
+        line = at.main.status_line
+        await at.say("More")
+        at.client.give("First")
+        await at.until(lambda: "First" in at.shown)
+        assert line.phase == "generating"
+        used = line.context_used
+        at.client.give(" second", tokens=400)
+        await at.until(lambda: "First second" in at.shown)
+        assert at.chat.context_used != used
+        assert line.context_used == used
+        at.client.finish()
+        await at.until(lambda: not at.chat.is_busy)
+        assert line.context_used == at.chat.context_used
