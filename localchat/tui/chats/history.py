@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from localchat.errors import LocalchatError
@@ -31,6 +32,13 @@ class History:
 
                 self._store = Store.open(self.places)
             return self._store
+
+    def look_after(self) -> Sequence[str]:
+        """Checks the file once a day, as commands do. Returns what there is to know about it."""
+        store = self.store()
+        if store.is_check_due:
+            store.check()
+        return store.notes
 
     def close(self) -> None:
         """Replies that were not finished are incomplete from now on."""

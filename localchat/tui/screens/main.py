@@ -148,21 +148,19 @@ class MainScreen(Screen[None], Telling, EndsWorkers):
         from localchat.tui.commands.table import candidates
 
         self.chat_pane.prompt.commands = [Command(*one[:3]) for one in TABLE.values()]
-        if self._start.conversation is None:
-            self.warm()
         self.history_pane.reload()
+        if self._start.conversation is not None:
+            with self.telling():
+                await self.open(self._start.conversation)
+        self.warm()
         themes = list(self.app.available_themes)
         with self.telling():
             self.chat_pane.prompt.candidates = await aside(lambda: candidates(self.places, themes))
         with self.telling():
             store = await aside(self.chats.history.store)
             self.chat_pane.prompt.history = await aside(lambda: store.prompts(_RECALLED))
-            for note in store.notes:
+            for note in await aside(self.chats.history.look_after):
                 self.say(note)
-        if self._start.conversation is not None:
-            with self.telling():
-                await self.open(self._start.conversation)
-            self.warm()
 
     @work(exclusive=True, group="warm")
     async def warm(self) -> None:

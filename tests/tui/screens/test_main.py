@@ -8,6 +8,8 @@ from textual._compositor import Compositor
 from textual.strip import Strip
 
 from localchat.errors import LocalchatError
+from localchat.paths import Paths
+from localchat.store.store import Store
 from localchat.tui.screens import main
 from localchat.tui.widgets.prompt.prompt import Prompt
 from localchat.tui.widgets.transcript.sheet import Sheet
@@ -180,3 +182,19 @@ async def test_counts_do_not_change_with_every_token(
         at.client.finish()
         await at.until(lambda: not at.chat.is_busy)
         assert line.context_used == at.chat.context_used
+
+
+async def test_the_history_is_checked_once_a_day(stage: Opened, places: Paths) -> None:
+    with Store.open(places) as store:
+        store._database._lock.set_checked(0.0)
+        assert store.is_check_due
+    async with stage() as at:
+        await at.until(lambda: not at.main.chats.history.store().is_check_due)
+
+
+async def test_damage_that_a_check_finds_is_told(
+    stage: Opened, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Store, "notes", ("The history was damaged.",))
+    async with stage() as at:
+        await at.until(lambda: "The history was damaged." in at.notes)
