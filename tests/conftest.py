@@ -34,6 +34,7 @@ sys.dont_write_bytecode = False
 
 _MEMORY = Path("/dev/shm")
 _ROOM = 4 << 30  # bytes that the files of a whole run fit into
+_FEWEST = 4  # processes of a whole run
 
 
 def _use_memory() -> None:
@@ -75,11 +76,14 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         items[:] = [item for item in items if "long" not in item.keywords]
 
 
-def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
-    """None for what is named: collecting all tests once more in each worker would take longer."""
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """Some more than cores where there are few: a third of the time tests wait for something.
+
+    What is named is run in this process: collecting it once more in each worker takes longer.
+    """
     is_whole = config.args_source is pytest.Config.ArgsSource.TESTPATHS
     is_part = config.getoption("keyword") or config.getoption("collectonly")
-    return None if is_whole and not is_part else 0
+    return max(os.cpu_count() or 1, _FEWEST) if is_whole and not is_part else 0
 
 
 @pytest.hookimpl(wrapper=True)
