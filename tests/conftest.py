@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -31,6 +32,9 @@ os.environ["GOMP_SPINCOUNT"] = "1000"
 # Commands and engines are started many hundred times: none of them compiles what one has compiled.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
+
+# A shell lets what runs in its background ignore Ctrl-C, and whatever that starts: tests press it.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 _MEMORY = Path("/dev/shm")
 _ROOM = 4 << 30  # bytes that the files of a whole run fit into
