@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
@@ -25,6 +26,8 @@ from tests.tui.paced import PacedClient
 
 # It names its pictures in a way that newer snapshot libraries no longer ask for.
 pytest_textual_snapshot.SVGImageExtension.file_extension = "svg"
+
+_PATIENCE = 60  # seconds: the machine may be busy
 
 
 @dataclass
@@ -67,12 +70,12 @@ class Stage:
 
     async def until(self, holds: Callable[[], Any]) -> None:
         """Waits for something that threads bring about."""
-        for _ in range(1000):
-            if holds():
-                await self.pilot.pause()
-                return
+        end = time.monotonic() + _PATIENCE
+        while not holds():
+            if time.monotonic() > end:
+                raise AssertionError(f"it did not come to that:\n{self.shown}")
             await self.pilot.pause(0.01)
-        raise AssertionError(f"it did not come to that:\n{self.shown}")
+        await self.pilot.pause()
 
     async def take_turn(self, text: str, reply: str = "Yes.") -> None:
         """A whole turn."""

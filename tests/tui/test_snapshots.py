@@ -192,6 +192,7 @@ async def commands(at: Stage) -> None:
 async def palette(at: Stage) -> None:
     await at.pilot.press("ctrl+p", *"branch")
     await at.until(lambda: "next version" in at.shown)
+    await at.until(lambda: all(worker.is_finished for worker in at.app.workers))
 
 
 @pytest.mark.parametrize(
