@@ -135,6 +135,7 @@ async def streaming(at: Stage) -> None:
     for piece in ANSWER.splitlines(keepends=True)[:6]:
         at.client.give(piece, tokens=15)
     await at.until(lambda: at.chat.live and at.chat.live.tokens == 90)
+    await at.until(lambda: at.main.status_line.context_used == at.chat.context_used)
 
 
 async def thought(at: Stage) -> None:

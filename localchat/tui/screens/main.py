@@ -18,6 +18,7 @@ from textual.containers import Horizontal
 from textual.events import Key, Resize
 from textual.message import Message
 from textual.screen import Screen
+from textual.timer import Timer
 
 from localchat.config import Settings
 from localchat.errors import EngineDied, ModelNotFound
@@ -105,7 +106,7 @@ class MainScreen(Screen[None], Telling, EndsWorkers):
         """Screens over this one that want to hear of replies, too."""
         self.is_loading_model = True
         self._interrupted = -_TWICE
-        self._counted = -_READABLE
+        self._counting: Timer | None = None
 
     @property
     def chat(self) -> Chat:
@@ -221,11 +222,14 @@ class MainScreen(Screen[None], Telling, EndsWorkers):
 
     def _show_counts(self) -> None:
         """The status while text comes: numbers that change with every token can't be read."""
-        now = time.monotonic()
-        phases = {self.status_line.phase, self.chat.phase}
-        if phases != {"generating"} or now - self._counted >= _READABLE:
-            self._counted = now
+        if {self.status_line.phase, self.chat.phase} != {"generating"}:
             self._show_status()
+        elif self._counting is None:
+            self._counting = self.set_timer(_READABLE, self._show_counted)
+
+    def _show_counted(self) -> None:
+        self._counting = None
+        self._show_status()
 
     def _mark_chats(self) -> None:
         self.history_pane.mark(

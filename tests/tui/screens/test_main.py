@@ -184,6 +184,17 @@ async def test_counts_do_not_change_with_every_token(
         assert line.context_used == at.chat.context_used
 
 
+async def test_the_last_count_is_shown_though_nothing_more_comes(stage: Opened) -> None:
+    async with stage() as at:
+        await at.say("Count")
+        at.client.give("One", tokens=4)
+        await at.until(lambda: "One" in at.shown)
+        at.client.give(" two", tokens=400)
+        await at.until(lambda: "One two" in at.shown)
+        await at.until(lambda: at.main.status_line.context_used == at.chat.context_used)
+        assert at.chat.is_busy
+
+
 async def test_the_history_is_checked_once_a_day(stage: Opened, places: Paths) -> None:
     with Store.open(places) as store:
         store._database._lock.set_checked(0.0)
