@@ -62,6 +62,8 @@ class ChatApp(App[int]):
         super().__init__(ansi_color=True if "NO_COLOR" in os.environ else None)
         self.main: MainScreen | None = None
         """None until its parts are imported."""
+        self.when_open: Callable[[], object] | None = None
+        """Called once when the main screen is there."""
         self.remembered = Remembered(places.state)
         self._prepare = prepare
         self._harmless = Harmless()
@@ -105,6 +107,8 @@ class ChatApp(App[int]):
         await self.push_screen(main)  # Textual's first screen can't be switched
         if isinstance(opening, OpeningScreen):
             main.take_keys(opening.keys)
+        if self.when_open is not None:
+            self.when_open()
 
     def _keep_theme(self, theme: Theme) -> None:
         self.remembered.theme = theme.name

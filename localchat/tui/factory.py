@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -52,6 +53,8 @@ def run(app: ChatApp) -> int:
     from localchat.tui import pastes
 
     pastes.take_whole()
+    # What is there then stays. To look all of it through for garbage held keys up for 0.1 s.
+    app.when_open = gc.freeze
     try:
         code = app.run()
     finally:
